@@ -1,0 +1,29 @@
+# Two commands for a fresh machine with Python 3.11+: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint environment
+
+demo: environment
+	$(BIN)/vkd demo
+
+test: environment
+	$(BIN)/python -m pytest
+
+lint: environment
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+environment: $(VENV)/.installed
+
+# uv where it is at hand (seconds), else venv and pip (minutes); the same versions by either.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@if command -v uv >/dev/null; then \
+	  { test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV); } && \
+	  uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable . --group dev; \
+	else \
+	  { test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); } && \
+	  $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
+	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev; \
+	fi
+	@touch $@

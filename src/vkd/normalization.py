@@ -1,0 +1,158 @@
+"""Normalisations of teacher features (N samples, D features); they are easily mistaken for another.
+
+====================  ================================================  =========================
+name                  statistics are taken                              used by the paper for
+====================  ================================================  =========================
+``layer_norm``        over the features of one sample                   recognition
+``standardize``       over the batch, for each feature alone            detection tokens
+``whiten``            over the batch, for all features jointly          generation
+``identity``          nowhere                                           the ablation's control
+====================  ================================================  =========================
+
+All compute in float32 at least. Source: paper, section 3.2, and its release.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from torch.distributed import nn as dist_nn
+
+Normalization = Callable[[Tensor], Tensor]
+
+
+def identity(features: Tensor) -> Tensor:
+    """Return the (N, D) features unchanged, in float32 at least."""
+    return _checked(features)
+
+
+def layer_norm(features: Tensor, eps: float = 1e-5) -> Tensor:
+    """Give each sample of (N, D) mean 0 and biased variance 1 over its D features.
+
+    ``eps`` is added to the variance. There is no learned scale or shift.
+    """
+    features = _checked(features)
+    return torch.nn.functional.layer_norm(features, features.shape[1:], eps=eps)
+
+
+def standardize(
+    features: Tensor,
+    eps: float = 1e-6,
+    unbiased: bool = True,
+    across_processes: bool = False,
+) -> Tensor:
+    """Give each of the D features mean 0 and variance 1 over the N samples of the batch.
+
+    The deviation is unbiased (divided by N - 1) unless ``unbiased`` is False; ``eps`` is added to
+    the deviation, so that a constant feature becomes 0. With ``across_processes`` the statistics
+    are those of the batches of all processes together, gradients included.
+
+    Raises:
+        ValueError: if the (global) batch has fewer than 2 samples.
+    """
+    features = _checked(features)
+    everyone = _gather(features) if across_processes else features
+    _require_two(everyone, "standardize")
+    mean = everyone.mean(0)
+    deviation = (everyone - mean).square().sum(0) / (len(everyone) - int(unbiased))
+    # The square root has no finite derivative at 0, where a constant feature would put it.
+    deviation = deviation.clamp(min=torch.finfo(features.dtype).tiny).sqrt()
+    return (features - mean) / (deviation + eps)
+
+
+def whiten(
+    features: Tensor,
+    eps: float = 1e-5,
+    method: Literal["zca", "pca", "cholesky"] = "zca",
+    across_processes: bool = False,
+) -> Tensor:
+    """Give the (N, D) features mean 0 and identity covariance (divided by N - 1) over the batch.
+
+    ``zca`` stays closest to the input, ``pca`` returns principal components in falling order,
+    ``cholesky`` uses the inverse Cholesky factor. ``eps``, relative to the mean eigenvalue, is
+    added to every eigenvalue: directions without variance (all but N - 1 of them when N <= D)
+    become 0 instead of amplified rounding. The statistics are constants to autograd, since
+    teachers need no gradient; the map applied to ``features`` is differentiable.
+
+    Raises:
+        ValueError: for an unknown method, or if the (global) batch has fewer than 2 samples.
+    """
+    if method not in ("zca", "pca", "cholesky"):
+        raise ValueError(f"whiten's method must be zca, pca or cholesky, found {method!r}.")
+    features = _checked(features)
+    with torch.no_grad():
+        everyone = _gather(features.detach()) if across_processes else features.detach()
+        _require_two(everyone, "whiten")
+        mean = everyone.mean(0)
+        centred = everyone - mean
+        ridge = eps * centred.square().sum() / (len(centred) - 1) / features.shape[1]
+        ridge = ridge.clamp(min=torch.finfo(features.dtype).tiny)
+    if method == "cholesky":
+        covariance = centred.T @ centred / (len(centred) - 1)
+        covariance.diagonal().add_(ridge)
+        lower = torch.linalg.cholesky(covariance)
+        return torch.linalg.solve_triangular(lower, (features - mean).T, upper=False).T
+    values, vectors = _principal_components(centred)
+    whitened = (features - mean) @ vectors * (values + ridge).rsqrt()
+    return whitened @ vectors.T if method == "zca" else whitened
+
+
+def _principal_components(centred: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (K,), falling, and eigenvectors (D, K) of the covariance, K = min(N, D).
+
+    Taken from the smaller of the two Gram matrices: D may be thousands where N is hundreds.
+    """
+    samples, dim = centred.shape
+    if samples > dim:
+        values, vectors = torch.linalg.eigh(centred.T @ centred / (samples - 1))
+        return values.flip(0).clamp(min=0), vectors.flip(1)
+    values, left = torch.linalg.eigh(centred @ centred.T / (samples - 1))
+    values, left = values.flip(0).clamp(min=0), left.flip(1)
+    vectors = centred.T @ left
+    norms = vectors.norm(dim=0)
+    # Eigenvectors of (numerically) zero eigenvalues are rounding noise, not directions.
+    alive = values > 1e-6 * values[0]
+    return values, torch.where(alive, vectors / norms.clamp(min=1e-30), 0.0)
+
+
+def _gather(features: Tensor) -> Tensor:
+    """Rows of all processes, (sum of N, D), with gradients; processes may hold different N."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return features
+    size = torch.tensor([len(features)], device=features.device)
+    sizes = [torch.zeros_like(size) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, size)
+    longest = int(max(sizes))
+    padded = torch.nn.functional.pad(features, (0, 0, 0, longest - len(features)))
+    gathered = dist_nn.all_gather(padded) if features.requires_grad else _all_gather(padded)
+    return torch.cat([rows[: int(count)] for rows, count in zip(gathered, sizes, strict=True)])
+
+
+def _all_gather(features: Tensor) -> list[Tensor]:
+    gathered = [torch.empty_like(features) for _ in range(dist.get_world_size())]
+    dist.all_gather(gathered, features.contiguous())
+    return gathered
+
+
+def _checked(features: Tensor) -> Tensor:
+    if features.ndim != 2:
+        raise ValueError(
+            f"Normalisations take features of shape (N, D), found {tuple(features.shape)}; "
+            "pool or flatten them first."
+        )
+    return features.to(torch.promote_types(features.dtype, torch.float32))
+
+
+def _require_two(features: Tensor, name: str) -> None:
+    if len(features) < 2:
+        raise ValueError(f"{name} needs a batch of at least 2 samples, found {len(features)}.")
+
+
+NORMALIZATIONS: dict[str, Normalization] = {
+    "layer_norm": layer_norm,
+    "standardize": standardize,
+    "whiten": whiten,
+    "identity": identity,
+}

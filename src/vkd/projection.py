@@ -1,0 +1,283 @@
+"""The orthogonal projection: a linear map that keeps inner products (paper, section 3.1).
+
+Shapes: N samples, S student features, T teacher features, L = max(S, T), K = min(S, T).
+
+The module stores an unconstrained matrix ``V`` (L, K) and computes with the Q factor of its thin
+QR decomposition, ``Q = V R^-1`` and ``R`` upper triangular with a positive diagonal. ``Q`` itself
+is never formed: the Gram matrix ``V' V = R' R`` is only K wide, so its Cholesky factor and
+triangular solves against the (N, K) features give ``x Q' = (x R^-1) V'`` at little more than the
+cost of a plain linear map. Where ``V`` is too ill-conditioned for its Gram matrix to be trusted,
+Householder QR in float64 takes over; both compute the same function.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+# The smallest squared sine of the angle between a column of V and the span of the columns before
+# it for which fp32 Cholesky keeps Q orthonormal to well below 1e-5.
+_MIN_SQUARED_SINE = 0.15
+_GRAM_BLOCK = 192
+
+
+class OrthogonalProjection(nn.Module):
+    """Bias-free linear map (..., student_dim) -> (..., teacher_dim) with orthonormal weight.
+
+    The weight (teacher_dim, student_dim) has orthonormal columns, or orthonormal rows when
+    ``teacher_dim < student_dim``. It starts uniform on the Stiefel manifold and stays on it under
+    any optimiser and any weight decay, because the map depends on ``parameter`` only through its
+    column space and orientation, not its scale. Computes and returns float32 (float64 for a
+    float64 parameter), under autocast too.
+
+    Args:
+        student_dim: number of student features, at least 1.
+        teacher_dim: number of teacher features, at least 1.
+
+    Raises:
+        ValueError: if a dimension is below 1, or the input's last dimension is not student_dim.
+
+    Source: paper, section 3.1, with Cholesky QR in place of the matrix exponential.
+    """
+
+    def __init__(self, student_dim: int, teacher_dim: int) -> None:
+        super().__init__()
+        for name, dim in (("student_dim", student_dim), ("teacher_dim", teacher_dim)):
+            if dim < 1:
+                raise ValueError(f"{name} must be at least 1, found {dim}.")
+        self.student_dim = student_dim
+        self.teacher_dim = teacher_dim
+        self.parameter = nn.Parameter(torch.empty(teacher_dim, student_dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weight anew, uniformly (Haar) on the Stiefel manifold."""
+        nn.init.orthogonal_(self.parameter)
+
+    @property
+    def weight(self) -> Tensor:
+        """The orthonormal matrix (teacher_dim, student_dim), differentiable in ``parameter``."""
+        eye = torch.eye(self.student_dim, device=self.parameter.device, dtype=self.parameter.dtype)
+        return self(eye).T
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Project (..., student_dim) to (..., teacher_dim)."""
+        if features.shape[-1] != self.student_dim:
+            raise ValueError(
+                f"OrthogonalProjection expects {self.student_dim} features in the last dimension, "
+                f"found shape {tuple(features.shape)}."
+            )
+        dtype = torch.promote_types(self.parameter.dtype, torch.float32)
+        rows = features.reshape(-1, self.student_dim).to(dtype)
+        matrix = self.parameter.to(dtype)
+        if self.teacher_dim >= self.student_dim:
+            projected, _ = _expand(rows, matrix)
+        else:
+            projected, _ = _reduce(rows, matrix.T)
+        return projected.reshape(*features.shape[:-1], self.teacher_dim)
+
+    @torch.no_grad()
+    def load_weight(self, weight: Tensor) -> None:
+        """Set the projection to an orthonormal ``weight`` (teacher_dim, student_dim).
+
+        Raises:
+            ValueError: if the shape differs or the weight is not orthonormal within 1e-3.
+        """
+        if weight.shape != self.parameter.shape:
+            raise ValueError(
+                f"The projection's weight must have shape {tuple(self.parameter.shape)}, "
+                f"found {tuple(weight.shape)}."
+            )
+        error = orthogonality_error(weight)
+        if not error <= 1e-3:
+            raise ValueError(f"The weight is not orthonormal: max|Q'Q - I| is {error:.1e}.")
+        self.parameter.copy_(weight)
+
+    @torch.no_grad()
+    def export_linear(self) -> nn.Linear:
+        """Return the same map as a plain, bias-free ``nn.Linear`` that is free of this module."""
+        linear = nn.Linear(self.student_dim, self.teacher_dim, bias=False)
+        linear = linear.to(self.parameter.device, self.weight.dtype)
+        linear.weight.copy_(self.weight)
+        return linear
+
+    def extra_repr(self) -> str:
+        return f"student_dim={self.student_dim}, teacher_dim={self.teacher_dim}"
+
+
+def orthogonality_error(weight: Tensor) -> float:
+    """Return ``max|Q'Q - I|`` (``QQ'`` for a wide matrix), computed in float64 on the CPU."""
+    tall = weight if weight.shape[0] >= weight.shape[1] else weight.T
+    tall = tall.detach().to("cpu", torch.float64)
+    return float((tall.T @ tall - torch.eye(tall.shape[1], dtype=torch.float64)).abs().max())
+
+
+# Custom operators, because the choice of path depends on values, which torch.compile cannot trace
+# in one graph, and because the closed-form gradient needs fewer products than autograd's.
+# ``expand`` is x Q' from K to L features; ``reduce`` is x Q from L to K features.
+
+
+@torch.library.custom_op("vkd::expand", mutates_args=())
+def _expand(rows: Tensor, tall: Tensor) -> tuple[Tensor, Tensor]:
+    with _full_precision(rows.device):
+        lower = _cholesky_factor(tall)
+        if lower is not None:
+            return _solve(lower, rows) @ tall.T, lower
+        basis, lower = _householder(tall)
+        return rows @ basis.to(rows).T, lower.to(rows)
+
+
+@torch.library.custom_op("vkd::reduce", mutates_args=())
+def _reduce(rows: Tensor, tall: Tensor) -> tuple[Tensor, Tensor]:
+    with _full_precision(rows.device):
+        lower = _cholesky_factor(tall)
+        if lower is not None:
+            return _solve_transposed(lower, rows @ tall), lower
+        basis, lower = _householder(tall)
+        return rows @ basis.to(rows), lower.to(rows)
+
+
+@torch.library.custom_op("vkd::expand_backward", mutates_args=())
+def _expand_backward(
+    grad: Tensor, rows: Tensor, tall: Tensor, lower: Tensor
+) -> tuple[Tensor, Tensor]:
+    with _full_precision(rows.device):
+        if _is_well_conditioned(lower):
+            grad_rows = _solve_transposed(lower, grad @ tall)
+            return grad_rows, _tall_gradient(rows, grad, grad_rows, tall, lower)
+        basis, factor = _householder(tall)
+        grad_rows = grad @ basis.to(grad)
+        return grad_rows, _householder_gradient(rows, grad, basis, factor).to(tall)
+
+
+@torch.library.custom_op("vkd::reduce_backward", mutates_args=())
+def _reduce_backward(
+    grad: Tensor, rows: Tensor, tall: Tensor, lower: Tensor
+) -> tuple[Tensor, Tensor]:
+    with _full_precision(rows.device):
+        if _is_well_conditioned(lower):
+            projected = _solve_transposed(lower, rows @ tall)
+            grad_tall = _tall_gradient(grad, rows, projected, tall, lower)
+            return _solve(lower, grad) @ tall.T, grad_tall
+        basis, factor = _householder(tall)
+        grad_tall = _householder_gradient(grad, rows, basis, factor)
+        return grad @ basis.to(grad).T, grad_tall.to(tall)
+
+
+@_expand.register_fake
+def _(rows: Tensor, tall: Tensor) -> tuple[Tensor, Tensor]:
+    return rows.new_empty(rows.shape[0], tall.shape[0]), tall.new_empty(
+        tall.shape[1], tall.shape[1]
+    )
+
+
+@_reduce.register_fake
+def _(rows: Tensor, tall: Tensor) -> tuple[Tensor, Tensor]:
+    return rows.new_empty(rows.shape[0], tall.shape[1]), tall.new_empty(
+        tall.shape[1], tall.shape[1]
+    )
+
+
+@_expand_backward.register_fake
+@_reduce_backward.register_fake
+def _(grad: Tensor, rows: Tensor, tall: Tensor, lower: Tensor) -> tuple[Tensor, Tensor]:
+    return rows.new_empty(rows.shape), tall.new_empty(tall.shape)
+
+
+def _save(ctx, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:  # type: ignore[no-untyped-def]
+    ctx.save_for_backward(*inputs, output[1])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _expand_gradient(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+    return _expand_backward(grad.contiguous(), *ctx.saved_tensors)
+
+
+def _reduce_gradient(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+    return _reduce_backward(grad.contiguous(), *ctx.saved_tensors)
+
+
+_expand.register_autograd(_expand_gradient, setup_context=_save)
+_reduce.register_autograd(_reduce_gradient, setup_context=_save)
+
+
+def _tall_gradient(
+    small: Tensor, large: Tensor, pulled: Tensor, tall: Tensor, lower: Tensor
+) -> Tensor:
+    """Gradient (L, K) of V for dL/dQ = large' small, where ``pulled`` = large Q.
+
+    The QR derivative with R free (Walter and Lehmann, 2010): (dQ - Q copyltu(dQ' Q)) R^-T.
+    """
+    inner = _copy_lower_to_upper(small.T @ pulled)
+    inner = torch.linalg.solve_triangular(lower.T, inner, upper=True)
+    inner = _solve(lower, inner)
+    return (large.T @ _solve(lower, small)).addmm_(tall, inner, alpha=-1)
+
+
+def _householder_gradient(small: Tensor, large: Tensor, basis: Tensor, lower: Tensor) -> Tensor:
+    """As ``_tall_gradient``, in float64 with Q (``basis``) at hand and R far from orthogonal."""
+    small, large = small.to(basis), large.to(basis)
+    inner = _copy_lower_to_upper(small.T @ (large @ basis))
+    return _solve(lower, (large.T @ small).addmm_(basis, inner, alpha=-1))
+
+
+def _cholesky_factor(tall: Tensor) -> Tensor | None:
+    """Lower Cholesky factor (K, K) of the Gram matrix, or None where it is not to be trusted."""
+    lower, _ = torch.linalg.cholesky_ex(_gram(tall))
+    return lower if _is_well_conditioned(lower) else None
+
+
+def _is_well_conditioned(lower: Tensor) -> bool:
+    squared_sines = lower.diagonal().square() / lower.square().sum(1)
+    return bool((squared_sines >= _MIN_SQUARED_SINE).all())
+
+
+def _gram(tall: Tensor) -> Tensor:
+    """Lower block triangle of V' V, which is all that Cholesky reads and saves a third of it."""
+    dim = tall.shape[1]
+    gram = tall.new_zeros(dim, dim)
+    for start in range(0, dim, _GRAM_BLOCK):
+        stop = min(start + _GRAM_BLOCK, dim)
+        gram[start:, start:stop].addmm_(tall[:, start:].T, tall[:, start:stop], beta=0)
+    return gram
+
+
+def _householder(tall: Tensor) -> tuple[Tensor, Tensor]:
+    """Q (L, K) and R' (K, K) in float64, on the CPU where the device has no float64."""
+    device = torch.device("cpu") if tall.device.type == "mps" else tall.device
+    basis, upper = torch.linalg.qr(tall.to(device, torch.float64))
+    diagonal = upper.diagonal()
+    sign = torch.where(diagonal < 0, -1.0, 1.0).to(diagonal)
+    basis, upper = basis * sign, upper * sign[:, None]
+    # A column that depends on others exactly has no QR derivative; keep the gradient finite.
+    floor = torch.finfo(torch.float64).eps * upper.abs().max().clamp(min=1e-30)
+    upper.diagonal().clamp_(min=floor.item())
+    return basis, upper.T
+
+
+def _copy_lower_to_upper(square: Tensor) -> Tensor:
+    lower = torch.ones_like(square, dtype=torch.bool).tril_()
+    return torch.where(lower, square, square.T)
+
+
+def _solve(lower: Tensor, rows: Tensor) -> Tensor:
+    """Rows times the inverse of ``lower``."""
+    return torch.linalg.solve_triangular(lower, rows, upper=False, left=False)
+
+
+def _solve_transposed(lower: Tensor, rows: Tensor) -> Tensor:
+    """Rows times the inverse of ``lower`` transposed."""
+    return torch.linalg.solve_triangular(lower.T, rows, upper=True, left=False)
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Switch off autocast, TF32 and bf16 products, none of which keeps Q orthonormal."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)

@@ -1,0 +1,98 @@
+"""The teacher as tasks see it: features and logits of a batch, whoever computes them."""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vkd.features import FeatureTap, Pool, pooling
+
+
+class TeacherOutput(NamedTuple):
+    """What a teacher knows of a batch: pooled ``features`` (N, D) and ``logits`` (N, classes)."""
+
+    features: Tensor
+    logits: Tensor
+
+
+class Teacher(Protocol):
+    """Answers with the features and logits of a batch; a network or a store on disk.
+
+    ``indices`` (N,) are the samples' positions in their data set, by which a store finds them.
+    """
+
+    def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput: ...
+
+    def to(self, device: torch.device) -> "Teacher": ...
+
+
+class InputAdapter(nn.Module):
+    """Turns images made for the student into images made for the teacher.
+
+    Args:
+        student_stats, teacher_stats: per-channel (mean, deviation) that each network's input was
+            normalised with; equal or None: left as they are.
+        size: (height, width) that the teacher needs, None for any.
+    """
+
+    def __init__(
+        self,
+        student_stats: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+        teacher_stats: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.size = size
+        self.scale: Tensor | None = None
+        if student_stats and teacher_stats and student_stats != teacher_stats:
+            student_mean, student_std = (torch.tensor(s)[:, None, None] for s in student_stats)
+            teacher_mean, teacher_std = (torch.tensor(s)[:, None, None] for s in teacher_stats)
+            self.scale = nn.Buffer(student_std / teacher_std, persistent=False)
+            shift = (student_mean - teacher_mean) / teacher_std
+            self.shift = nn.Buffer(shift, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C, *size)."""
+        if self.scale is not None:
+            images = images * self.scale + self.shift
+        if self.size is not None and images.shape[-2:] != self.size:
+            images = F.interpolate(images, self.size, mode="bicubic", antialias=True)
+        return images
+
+
+class NetworkTeacher:
+    """A frozen network in eval mode that computes without gradients.
+
+    It is no ``nn.Module`` on purpose: whatever holds it neither trains, saves nor wraps it.
+
+    Args:
+        model: any network that maps images to logits.
+        layer: name of the submodule whose output is the features.
+        pool: see ``vkd.features.pooling``.
+        adapter: applied to the images first.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str,
+        pool: str | Pool = "auto",
+        adapter: nn.Module | None = None,
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.adapter = adapter or nn.Identity()
+        self._tap = FeatureTap(model, layer)
+        self._pool = pooling(pool, getattr(model, "num_prefix_tokens", 0))
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput:
+        # A frameworks's recursive train() may have reached the model through another owner.
+        self.model.eval()
+        logits = self.model(self.adapter(images))
+        return TeacherOutput(self._pool(self._tap.take()), logits)
+
+    def to(self, device: torch.device) -> "NetworkTeacher":
+        self.model.to(device)
+        self.adapter.to(device)
+        return self

@@ -1,0 +1,212 @@
+"""OrthogonalProjection against torch, float64 references and finite differences."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.func import functional_call
+
+from vkd import OrthogonalProjection
+from vkd.projection import orthogonality_error
+
+SHAPES = [(4, 9), (9, 4), (5, 5), (1, 7), (7, 1)]
+
+
+def reference_weight(parameter: torch.Tensor) -> torch.Tensor:
+    """Q with positive diagonal of R by torch's Householder QR in float64."""
+    tall = parameter.double() if parameter.shape[0] >= parameter.shape[1] else parameter.double().T
+    q, r = torch.linalg.qr(tall.detach())
+    q = q * torch.sign(r.diagonal())
+    return q if parameter.shape[0] >= parameter.shape[1] else q.T
+
+
+@pytest.mark.parametrize(("student", "teacher"), [(192, 3024), (64, 64), (96, 32)])
+def test_starts_orthonormal_and_different_each_time(student, teacher):
+    first, second = (OrthogonalProjection(student, teacher) for _ in range(2))
+    assert orthogonality_error(first.weight) <= 1e-5
+    assert first.weight.shape == (teacher, student)
+    assert (first.weight - second.weight).abs().max() > 0.1
+
+
+def test_initialisation_is_uniform_on_the_sphere():
+    # An entry of a Haar-distributed matrix has mean 0 and variance 1 / teacher_dim.
+    draws = torch.stack([OrthogonalProjection(3, 5).weight.detach() for _ in range(2000)])
+    assert draws.mean(0).abs().max() < 0.05
+    torch.testing.assert_close(draws.square().mean(0), torch.full((5, 3), 0.2), atol=0.03, rtol=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.floats(-6, 6),
+    st.integers(0, 2**31),
+)
+def test_equals_householder_qr_at_any_scale(student, teacher, exponent, seed):
+    generator = torch.Generator().manual_seed(seed)
+    module = OrthogonalProjection(student, teacher)
+    drawn = torch.randn(teacher, student, generator=generator) * 10**exponent
+    module.parameter.data.copy_(drawn)
+    features = torch.randn(4, student, generator=generator)
+    assert orthogonality_error(module.weight) <= 1e-5
+    expected = features.double() @ reference_weight(module.parameter).T
+    condition = torch.linalg.cond(drawn.double()).item()
+    tolerance = 1e-5 * max(1.0, condition)
+    torch.testing.assert_close(module(features).double(), expected, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize(("student", "teacher"), SHAPES)
+@pytest.mark.parametrize("conditioning", ["good", "poor"])
+def test_gradients_equal_finite_differences(student, teacher, conditioning):
+    torch.manual_seed(0)
+    module = OrthogonalProjection(student, teacher).double()
+    parameter = module.parameter.detach().clone()
+    if conditioning == "poor" and min(student, teacher) > 1:
+        # Makes two columns (rows) nearly parallel, which takes the float64 Householder path.
+        tall = parameter if teacher >= student else parameter.T
+        tall[:, 1] = tall[:, 0] + 0.2 * tall[:, 1]
+    features = torch.randn(3, student, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda x, p: functional_call(module, {"parameter": p}, x),
+        (features, parameter.requires_grad_()),
+    )
+
+
+@pytest.mark.parametrize(("student", "teacher"), [(192, 3024), (64, 64), (96, 32)])
+def test_nearly_rank_deficient_weights_stay_accurate_and_finite(student, teacher):
+    torch.manual_seed(0)
+    module = OrthogonalProjection(student, teacher)
+    left, _, right = torch.linalg.svd(torch.randn(teacher, student), full_matrices=False)
+    spectrum = torch.logspace(0, -6, min(student, teacher))
+    module.parameter.data.copy_((left * spectrum) @ right)
+    features = torch.randn(8, student, requires_grad=True)
+    module(features).square().sum().backward()
+    assert orthogonality_error(module.weight) <= 1e-5
+    assert module.parameter.grad.isfinite().all()
+    assert features.grad.isfinite().all()
+
+
+def test_exactly_repeated_columns_give_finite_gradients():
+    module = OrthogonalProjection(3, 6)
+    module.parameter.data[:, 1] = module.parameter.data[:, 0]
+    module(torch.randn(4, 3)).sum().backward()
+    assert module.weight.isfinite().all()
+    assert module.parameter.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher"),
+    [(24, 96), (48, 24), pytest.param(192, 3024, marks=pytest.mark.slow)],
+)
+def test_ten_thousand_noisy_adamw_steps(student, teacher):
+    torch.manual_seed(0)
+    module = OrthogonalProjection(student, teacher)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-1, weight_decay=0.05)
+    for _ in range(10_000):
+        # Noise drives the parameter as hard as any loss could; the map need not run for that.
+        module.parameter.grad = torch.randn_like(module.parameter)
+        optimizer.step()
+    assert orthogonality_error(module.weight) <= 1e-5
+
+
+def test_training_finds_a_rotation_and_weight_decay_does_not_kill_it():
+    torch.manual_seed(0)
+    goal = torch.linalg.qr(torch.randn(32, 8))[0]
+    module = OrthogonalProjection(8, 32)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=5e-3, weight_decay=0.05)
+    for _ in range(600):
+        features = torch.randn(64, 8)
+        loss = (module(features) - features @ goal.T).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (module.weight - goal).norm() < 0.5
+    assert orthogonality_error(module.weight) <= 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_computes_in_float32_under_autocast(dtype):
+    module = OrthogonalProjection(16, 64)
+    features = torch.randn(8, 16)
+    expected = module(features)
+    with torch.autocast("cpu", dtype):
+        projected = module(features)
+        torch.testing.assert_close(projected, expected)
+        half = module(features.to(dtype))
+        assert orthogonality_error(module.weight) <= 1e-5
+    assert projected.dtype == half.dtype == torch.float32
+    half.sum().backward()
+    assert module.parameter.grad.dtype == torch.float32
+
+
+def test_ignores_a_reduced_matmul_precision():
+    module = OrthogonalProjection(16, 64)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert orthogonality_error(module.weight) <= 1e-5
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_copies_pickles_and_reloads():
+    module = OrthogonalProjection(6, 10)
+    features = torch.randn(3, 6)
+    restored = OrthogonalProjection(6, 10)
+    restored.load_state_dict(module.state_dict())
+    for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module)), restored):
+        assert torch.equal(twin(features), module(features))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("student", "teacher"), [(6, 10), (10, 6)])
+def test_compiles_without_a_graph_break(student, teacher):
+    module = OrthogonalProjection(student, teacher)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    features = torch.randn(4, student)
+    expected = module(features)
+    expected.square().sum().backward()
+    gradient, module.parameter.grad = module.parameter.grad, None
+    projected = compiled(features)
+    projected.square().sum().backward()
+    torch.testing.assert_close(projected, expected)
+    torch.testing.assert_close(module.parameter.grad, gradient)
+
+
+def test_exports_a_plain_linear():
+    module = OrthogonalProjection(6, 10)
+    linear = module.export_linear()
+    features = torch.randn(3, 6)
+    assert type(linear) is torch.nn.Linear
+    assert linear.bias is None
+    torch.testing.assert_close(linear(features), module(features))
+    torch.testing.assert_close(linear.weight, module.weight)
+
+
+def test_loads_an_orthonormal_weight_and_refuses_others():
+    module = OrthogonalProjection(6, 10)
+    weight = torch.linalg.qr(torch.randn(10, 6))[0]
+    module.load_weight(weight)
+    torch.testing.assert_close(module.weight, weight)
+    with pytest.raises(ValueError, match="not orthonormal"):
+        module.load_weight(torch.randn(10, 6))
+    with pytest.raises(ValueError, match=r"\(10, 6\).*\(6, 10\)"):
+        module.load_weight(weight.T)
+
+
+def test_keeps_leading_dimensions_and_names_a_wrong_size():
+    module = OrthogonalProjection(6, 10)
+    assert module(torch.randn(2, 3, 6)).shape == (2, 3, 10)
+    with pytest.raises(ValueError, match=r"6 features.*\(2, 5\)"):
+        module(torch.randn(2, 5))
+    with pytest.raises(ValueError, match="student_dim must be at least 1, found 0"):
+        OrthogonalProjection(0, 5)
+
+
+def test_keeps_inner_products_of_a_batch():
+    features = torch.randn(12, 16)
+    projected = OrthogonalProjection(16, 50)(features)
+    torch.testing.assert_close(projected @ projected.T, features @ features.T, atol=1e-4, rtol=1e-4)
