@@ -25,7 +25,8 @@ class Distiller(nn.Module):
     """Trains ``student`` to match the features of ``teacher``.
 
     Only the student and the projection are parameters and in ``state_dict``; the teacher is
-    frozen, stays in eval mode, and moves with ``to``. ``student`` itself is what to deploy.
+    frozen, stays in eval mode, and follows the images to their device. ``student`` itself is
+    what to deploy.
 
     Args:
         student: any network.
@@ -85,14 +86,8 @@ class Distiller(nn.Module):
         training = self.student.training
         self.student.eval()(example)
         self.student.train(training)
-        teacher_features = self.teacher.to(example.device)(example).features
+        teacher_features = self.teacher(example).features
         return self._pool(self._tap.take()).shape[1], teacher_features.shape[1]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Distiller":
-        if isinstance(self.teacher, NetworkTeacher):
-            self.teacher.model._apply(fn)
-            self.teacher.adapter._apply(fn)
-        return super()._apply(fn, recurse)
 
 
 def _config(model: nn.Module) -> dict[str, Any]:

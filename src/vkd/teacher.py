@@ -24,8 +24,6 @@ class Teacher(Protocol):
 
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput: ...
 
-    def to(self, device: torch.device) -> "Teacher": ...
-
 
 class InputAdapter(nn.Module):
     """Turns images made for the student into images made for the teacher.
@@ -87,12 +85,7 @@ class NetworkTeacher:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput:
-        # A frameworks's recursive train() may have reached the model through another owner.
-        self.model.eval()
-        logits = self.model(self.adapter(images))
+        # Whoever else holds the model may have moved it or called train() on it.
+        self.model.to(images.device).eval()
+        logits = self.model(self.adapter.to(images.device)(images))
         return TeacherOutput(self._pool(self._tap.take()), logits)
-
-    def to(self, device: torch.device) -> "NetworkTeacher":
-        self.model.to(device)
-        self.adapter.to(device)
-        return self

@@ -1,0 +1,172 @@
+"""What a run is made of: the fields of a recipe, which are also the flags of `vkd train`.
+
+Imports nothing heavy, so that the command line can check flags before it loads torch.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from vkd.errors import UserError, nearest
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(kw_only=True)
+class TrainingConfig:
+    """Fields that every task has.
+
+    Attributes:
+        task: which task the recipe belongs to.
+        seed: of weights, data order and augmentation.
+        epochs: passes over the training set.
+        batch_size: images per process and step.
+        accumulation: steps whose gradients are averaged before the weights change.
+        optimizer: any optimiser name of timm.
+        lr: peak learning rate, as the optimiser receives it.
+        weight_decay: on matrices; never on biases, norms and projections.
+        schedule: any schedule name of timm, stepped after every update.
+        warmup_epochs: linear warm-up from a hundredth of lr.
+        min_lr: learning rate at the end.
+        clip_grad: largest norm of the gradient; 0 for no clipping.
+        ema_decay: decay of the averaged weights that are evaluated and saved; 0 for none.
+        mixed_precision: arithmetic of the networks; projections and losses stay in float32.
+        device: auto takes CUDA, then MPS, then the CPU.
+        compile: compile the student with torch.compile.
+        workers: processes that load data.
+        checkpoint_every: epochs between checkpoints to resume from; the last is always kept.
+        evaluate_every: epochs between evaluations; the last epoch is always evaluated.
+        tensorboard: also write TensorBoard files.
+    """
+
+    task: str
+    seed: int = 0
+    epochs: int = 10
+    batch_size: int = 64
+    accumulation: int = 1
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    schedule: str = "cosine"
+    warmup_epochs: int = 0
+    min_lr: float = 0.0
+    clip_grad: float = 0.0
+    ema_decay: float = 0.0
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    compile: bool = False
+    workers: int = 0
+    checkpoint_every: int = 1
+    evaluate_every: int = 1
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulation", "checkpoint_every", "evaluate_every"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("lr", "weight_decay", "warmup_epochs", "min_lr", "clip_grad", "workers"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        self._require("ema_decay", 0 <= self.ema_decay < 1, "from 0 to below 1")
+        self._require("warmup_epochs", self.warmup_epochs < self.epochs, "below epochs")
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{flag} must be {expected}, found {getattr(self, name)}.")
+
+
+@dataclass(kw_only=True)
+class ClassificationConfig(TrainingConfig):
+    """Fields of image classification.
+
+    Attributes:
+        dataset: digits or fashion-mnist.
+        data_path: folder of the data, where the data set is not found by itself.
+        student: name of the model to train, of `vkd models` or timm.
+        student_layer: the student's submodule whose output is matched.
+        teacher: name of the teacher; empty to train alone.
+        teacher_layer: the teacher's submodule whose output is the target.
+        teacher_checkpoint: the teacher's weights or run folder.
+        teacher_recipe: trains the teacher first when no teacher_checkpoint is given.
+        projection: map from the student's to the teacher's features.
+        normalization: of the teacher's features.
+        distance: between projected and normalised features.
+        feature_weight: weight of the feature loss; 0 for none.
+        logit_weight: weight of the KL divergence to the teacher's logits; 0 for none.
+        temperature: of that divergence.
+        label_smoothing: of the cross-entropy with the labels.
+        crop_padding: pixels of padding before a random crop back to size; 0 for no augmentation.
+        flip: mirror half of the training images.
+        train_fraction: share of the training split to train on.
+    """
+
+    task: str = "classification"
+    dataset: Literal["digits", "fashion-mnist"] = "digits"
+    data_path: str = ""
+    student: str = "conv_vit_digits"
+    student_layer: str = "norm"
+    teacher: str = ""
+    teacher_layer: str = "features"
+    teacher_checkpoint: str = ""
+    teacher_recipe: str = ""
+    projection: Literal["orthogonal", "linear", "mlp"] = "orthogonal"
+    normalization: Literal["layer_norm", "standardize", "whiten", "identity"] = "layer_norm"
+    distance: Literal["smooth_l1", "l1", "mse"] = "smooth_l1"
+    feature_weight: float = 0.0
+    logit_weight: float = 0.0
+    temperature: float = 1.0
+    label_smoothing: float = 0.0
+    crop_padding: int = 0
+    flip: bool = False
+    train_fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("feature_weight", "logit_weight", "crop_padding"):
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        self._require("temperature", self.temperature > 0, "above 0")
+        self._require("train_fraction", 0 < self.train_fraction <= 1, "above 0 and at most 1")
+        self._require("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1")
+        if self.feature_weight or self.logit_weight:
+            self._require("teacher", bool(self.teacher), "a model's name when distilling")
+
+
+CONFIGS: dict[str, type[TrainingConfig]] = {"classification": ClassificationConfig}
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes in the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Return the fields of a recipe, given by name or as the path of a YAML file.
+
+    Raises:
+        UserError: for an unknown name, an unreadable file, or a field that no task has.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        raise UserError(f"There is no recipe {name!r}{nearest(name, recipe_names())}")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {str(error).splitlines()[0]}.") from None
+    if not isinstance(values, dict) or values.get("task") not in CONFIGS:
+        raise UserError(f"{path} must have a field task, one of {', '.join(CONFIGS)}.")
+    known = [field.name for field in fields(CONFIGS[values["task"]])]
+    for key in values:
+        if key not in known:
+            raise UserError(f"{path} has an unknown field {key!r}{nearest(key, known)}")
+    return values
+
+
+def config_of(values: dict[str, Any]) -> TrainingConfig:
+    """Build the config of a recipe's fields."""
+    return CONFIGS[values["task"]](**values)
+
+
+def write_recipe(config: TrainingConfig, path: Path) -> None:
+    """Write every field of ``config`` as a recipe that gives it back."""
+    path.write_text(yaml.safe_dump(asdict(config), sort_keys=False))

@@ -1,0 +1,107 @@
+"""Image data sets in memory: read, split, and served in batches."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from vkd.data import digits, fashion_mnist
+
+READERS = {"digits": digits.read, "fashion-mnist": fashion_mnist.read}
+
+
+class Images(Dataset):
+    """Images (N, C, H, W) with labels (N,); items are (image, label, index) of given indices.
+
+    ``transform`` is applied to each image as it is fetched.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, transform: v2.Transform | None = None
+    ) -> None:
+        self.images, self.labels, self.transform = images, labels, transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        chosen = torch.tensor(indices)
+        images = self.images[chosen]
+        if self.transform is not None:
+            images = torch.stack([self.transform(image) for image in images])
+        return images, self.labels[chosen], chosen
+
+
+@dataclass
+class Splits:
+    """Training, validation and test images of a data set, normalised with the training ones."""
+
+    train: Images
+    validation: Images
+    test: Images
+    mean: float
+    std: float
+    classes: list[str]
+
+
+def load_splits(
+    name: str,
+    path: str | Path = "",
+    crop_padding: int = 0,
+    flip: bool = False,
+    train_fraction: float = 1.0,
+) -> Splits:
+    """Read a data set and split it; the split is the same for every seed.
+
+    Args:
+        name: digits or fashion-mnist.
+        path: its folder, where it is not found by itself.
+        crop_padding: zero padding in pixels before a random crop of training images.
+        flip: mirror half of the training images.
+        train_fraction: share of the training split to keep.
+    """
+    train, validation, test, classes = READERS[name](path)
+    kept = max(1, round(train_fraction * len(train[0])))
+    train = (train[0][:kept], train[1][:kept])
+    mean, std = train[0].mean().item(), train[0].std().item()
+    steps: list[v2.Transform] = []
+    if crop_padding:
+        size = tuple(train[0].shape[-2:])
+        steps.append(v2.RandomCrop(size, padding=crop_padding, fill=-mean / std))
+    if flip:
+        steps.append(v2.RandomHorizontalFlip())
+    transform = v2.Compose(steps) if steps else None
+
+    def images_of(part: tuple[Tensor, Tensor], augment: v2.Transform | None = None) -> Images:
+        return Images((part[0] - mean) / std, part[1], augment)
+
+    return Splits(
+        images_of(train, transform), images_of(validation), images_of(test), mean, std, classes
+    )
+
+
+def loader(
+    images: Images,
+    batch_size: int,
+    shuffle: bool = False,
+    workers: int = 0,
+    drop_last: bool = False,
+) -> DataLoader:
+    """Return a loader of (images, labels, indices) batches."""
+    return DataLoader(
+        images,
+        batch_size,
+        shuffle=shuffle,
+        num_workers=workers,
+        drop_last=drop_last,
+        collate_fn=_as_fetched,
+        persistent_workers=workers > 0,
+    )
+
+
+def _as_fetched(batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return batch

@@ -1,0 +1,76 @@
+"""Fashion-MNIST from IDX files: 70,000 grey images of 28x28 in ten classes of clothing."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vkd.errors import UserError
+
+Part = tuple[Tensor, Tensor]
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+CLASSES = ["T-shirt", "trouser", "pullover", "dress", "coat",
+           "sandal", "shirt", "sneaker", "bag", "ankle boot"]  # fmt: skip
+VALIDATION = 5000
+
+
+def read(path: str | Path = "") -> tuple[Part, Part, Part, list[str]]:
+    """Return training (55,000), validation (5,000) and test (10,000) parts in 0..1.
+
+    Reads ``{train,t10k}-{images-idx3,labels-idx1}-ubyte``, gzipped or not, from ``path`` or from
+    the folder of Debian's package dataset-fashion-mnist.
+
+    Raises:
+        UserError: if a file is absent or not in the IDX format.
+    """
+    folder = Path(path) if path else DEBIAN_FOLDER
+    images, labels = _part(folder, "train")
+    # Fixed, so that nothing tuned on the validation part was ever trained on.
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    held_out = min(VALIDATION, len(images) // 10)
+    validation, train = order[:held_out], order[held_out:]
+    return (
+        (images[train], labels[train]),
+        (images[validation], labels[validation]),
+        _part(folder, "t10k"),
+        CLASSES,
+    )
+
+
+def _part(folder: Path, name: str) -> Part:
+    images = read_idx(_file(folder, f"{name}-images-idx3-ubyte"), dimensions=3)
+    labels = read_idx(_file(folder, f"{name}-labels-idx1-ubyte"), dimensions=1)
+    if len(images) != len(labels):
+        raise UserError(f"{folder} holds {len(images)} {name} images but {len(labels)} labels.")
+    return images[:, None].float() / 255, labels.long()
+
+
+def _file(folder: Path, name: str) -> Path:
+    for file in (folder / name, folder / f"{name}.gz"):
+        if file.is_file():
+            return file
+    raise UserError(
+        f"There is no {name} or {name}.gz in {folder}; give the folder of the IDX files with "
+        "--data-path, or install Debian's package dataset-fashion-mnist."
+    )
+
+
+def read_idx(file: Path, dimensions: int) -> Tensor:
+    """Read a (gzipped) IDX file of unsigned bytes; torchvision's reader does not take gzip.
+
+    Raises:
+        UserError: if the file is not IDX of unsigned bytes with that many dimensions.
+    """
+    try:
+        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    except (OSError, EOFError):
+        raise UserError(f"{file} cannot be read as a gzip file.") from None
+    header = 4 + 4 * dimensions
+    if len(data) < header or data[:4] != bytes([0, 0, 8, dimensions]):
+        raise UserError(f"{file} is not an IDX file of {dimensions}-dimensional unsigned bytes.")
+    shape = tuple(np.frombuffer(data, ">u4", dimensions, 4).tolist())
+    if len(data) - header != np.prod(shape):
+        raise UserError(f"{file} should hold {np.prod(shape)} bytes, found {len(data) - header}.")
+    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy())

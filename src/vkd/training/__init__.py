@@ -1,0 +1,1 @@
+"""The training loop that every task shares, with its checkpoints and logs."""

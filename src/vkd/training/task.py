@@ -1,0 +1,43 @@
+"""What the trainer asks of a task."""
+
+from typing import Protocol
+
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+
+class Task(Protocol):
+    """A model with its data, losses and metrics.
+
+    Attributes:
+        module: called with a batch, returns the weighted loss terms by name; all that is trained.
+        model: the part of ``module`` that is evaluated and deployed.
+        metric: the name of the metric to show.
+    """
+
+    metric: str
+
+    @property
+    def module(self) -> nn.Module: ...
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    def train_loader(self) -> DataLoader:
+        """Batches to train on, shuffled, without an incomplete last one."""
+        ...
+
+    def validation_loader(self) -> DataLoader:
+        """Batches to evaluate on during training."""
+        ...
+
+    def evaluate(
+        self, model: nn.Module, batches: DataLoader, accelerator: Accelerator
+    ) -> dict[str, float]:
+        """Metrics of ``model``, each sample counted once on any number of processes."""
+        ...
+
+    def extra_state(self) -> dict[str, dict[str, Tensor]]:
+        """Tensors to save beside the weights, by file name; not needed to deploy the model."""
+        ...
