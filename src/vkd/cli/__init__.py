@@ -1,0 +1,71 @@
+"""The command ``vkd``."""
+
+import sys
+from collections.abc import Callable
+
+from vkd import __version__
+from vkd.errors import RunError, UserError, nearest
+
+HELP = {
+    "demo": "show the method on scikit-learn's digits in a few minutes",
+    "train": "train by a recipe",
+    "eval": "print a checkpoint's metrics on the test split",
+    "predict": "classify image files",
+    "report": "write one HTML page from run folders",
+    "recipes": "list the recipes",
+    "models": "list the models",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run ``vkd`` with ``arguments`` (the process's own by default) and return its exit code.
+
+    0 for success, 1 for a failure, 2 for a user's mistake, 130 when interrupted.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _run(arguments)
+    except UserError as error:
+        print(f"vkd: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"vkd: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("vkd: interrupted; `--resume` goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        print(f"vkd {__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in HELP:
+        kind = "flag" if name.startswith("-") else "command"
+        known = ["--help", "--version"] if kind == "flag" else list(HELP)
+        raise UserError(f"There is no {kind} {name!r} of vkd{nearest(name, known)}")
+    from vkd.cli import commands
+
+    command: Callable[[list[str]], None] = getattr(commands, name)
+    try:
+        command(rest)
+    except SystemExit as stop:  # argparse leaves this way after --help
+        return int(stop.code or 0)
+    return 0
+
+
+def _help() -> str:
+    lines = [f"  {name:<10}{text}" for name, text in HELP.items()]
+    return "\n".join([
+        "usage: vkd COMMAND ...",
+        "",
+        "Knowledge distillation of vision models with orthogonal projections.",
+        "",
+        *lines,
+        "",
+        "`vkd COMMAND --help` tells a command's flags; `vkd --version` the version.",
+    ])  # fmt: skip

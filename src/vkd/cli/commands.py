@@ -1,0 +1,120 @@
+"""The commands: each parses its flags and calls what does the work.
+
+Whatever imports torch is imported only after the flags were found right.
+"""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from vkd.cli.parser import Parser
+from vkd.config import CONFIGS, config_of, read_recipe, recipe_names
+from vkd.errors import UserError
+
+
+def demo(arguments: list[str]) -> None:
+    """``vkd demo``"""
+    parser = Parser(prog="vkd demo", description="Teach tiny transformers digits, by each method.")
+    parser.add_argument("--output", default="demo", help="new folder for results and report")
+    parser.add_argument("--seeds", type=int, default=5, help="students of each method")
+    parser.add_argument("--epochs", type=int, default=0, help="0 for the recipes' own")
+    parser.add_argument("--grid", type=bool, default=True, help="projection x normalisation too")
+    flags = parser.parse_args(arguments)
+    from vkd.demo.run import run_demo
+
+    run_demo(Path(flags.output), flags.seeds, flags.epochs, flags.grid)
+
+
+def train(arguments: list[str]) -> None:
+    """``vkd train RECIPE``"""
+    recipe, *rest = arguments or ["--help"]
+    if recipe in ("-h", "--help"):
+        print("usage: vkd train RECIPE [--output FOLDER] [--resume] [--FIELD VALUE ...]\n\n"
+              f"Recipes: {', '.join(recipe_names())}, or a YAML file.\n"
+              "`vkd train RECIPE --help` tells its fields.")  # fmt: skip
+        return
+    if recipe.startswith("-"):
+        raise UserError(f"vkd train takes the recipe first, found {recipe}.")
+    values = read_recipe(recipe)
+    parser = Parser(prog=f"vkd train {recipe}")
+    parser.add_argument("--output", default=f"runs/{Path(recipe).stem}", help="run folder")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    kind = CONFIGS[values["task"]]
+    parser.add_class_arguments(kind, skip={"task"}, fail_untyped=True)
+    parser.set_defaults({key: value for key, value in values.items() if key != "task"})
+    flags = parser.parse_args(rest)
+    chosen = {field.name: flags[field.name] for field in fields(kind) if field.name != "task"}
+    config = config_of({"task": values["task"]} | chosen)
+    from vkd import tasks
+
+    metrics = tasks.train(config, Path(flags.output), flags.resume)
+    _print_metrics(metrics | {"run": flags.output})
+
+
+def eval(arguments: list[str]) -> None:
+    """``vkd eval --checkpoint FILE_OR_RUN``"""
+    parser = Parser(prog="vkd eval", description="Metrics of a checkpoint on the test split.")
+    _add_checkpoint_flags(parser)
+    flags = parser.parse_args(arguments)
+    from vkd import tasks
+
+    _print_metrics(tasks.evaluate(flags.checkpoint, flags.data_path, flags.device))
+
+
+def predict(arguments: list[str]) -> None:
+    """``vkd predict --checkpoint FILE_OR_RUN IMAGE ...``"""
+    parser = Parser(prog="vkd predict", description="One line of JSON for each image.")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    _add_checkpoint_flags(parser)
+    flags = parser.parse_args(arguments)
+    from vkd import tasks
+
+    for record in tasks.predict(flags.checkpoint, flags.images, flags.data_path, flags.device):
+        print(json.dumps(record))
+
+
+def report(arguments: list[str]) -> None:
+    """``vkd report RUN ...``"""
+    parser = Parser(prog="vkd report", description="One self-contained HTML page from run folders.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
+    parser.add_argument("--output", default="report.html", help="file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    flags = parser.parse_args(arguments)
+    output = Path(flags.output)
+    if output.exists() and not flags.overwrite:
+        raise UserError(f"--output {output} exists already; name a new file or give --overwrite.")
+    from vkd.reporting.report import write_report
+
+    print(write_report([Path(run) for run in flags.runs], output))
+
+
+def recipes(arguments: list[str]) -> None:
+    """``vkd recipes``"""
+    Parser(prog="vkd recipes", description="Lists the recipes.").parse_args(arguments)
+    for name in recipe_names():
+        first = (Path(__file__).parent.parent / "recipes" / f"{name}.yaml").read_text()
+        print(f"{name:<24}{first.splitlines()[0].lstrip('# ')}")
+
+
+def models(arguments: list[str]) -> None:
+    """``vkd models``"""
+    parser = Parser(prog="vkd models", description="Lists our models; timm's names work as well.")
+    parser.add_argument("--timm", action="store_true", help="list timm's models too")
+    flags = parser.parse_args(arguments)
+    import timm
+
+    from vkd.models import OUR_MODELS
+
+    print("\n".join(sorted({*OUR_MODELS, *(timm.list_models() if flags.timm else ())})))
+
+
+def _add_checkpoint_flags(parser: Parser) -> None:
+    parser.add_argument("--checkpoint", required=True, help="weights file or run folder")
+    parser.add_argument("--data_path", default="", help="folder of the data")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    for name, value in metrics.items():
+        print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")

@@ -1,0 +1,73 @@
+"""A parser whose mistakes are one sentence with the nearest right name."""
+
+import re
+import sys
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser
+
+from vkd.errors import UserError, nearest
+
+
+class Parser(ArgumentParser):
+    """jsonargparse's parser with dashes in flags and ``UserError`` for every mistake."""
+
+    def parse_args(self, args: list[str] | None = None, *rest: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Parse ``args``; ``--batch-size`` and ``--batch_size`` are the same flag."""
+        given = sys.argv[1:] if args is None else list(args)
+        given = [_underscored(word) for word in given]
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        for word in given:
+            flag = word.split("=")[0]
+            if flag.startswith("-") and flag not in flags and not _is_number(flag):
+                raise UserError(
+                    f"There is no flag {_dashed(flag)} of {self.prog}"
+                    f"{nearest(_dashed(flag), map(_dashed, flags))}"
+                )
+        return super().parse_args(given, *rest, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise ``UserError`` with what argparse or jsonargparse found."""
+        raise UserError(_one_sentence(str(message)))
+
+    def format_help(self, *args: Any) -> str:
+        """Return the help with flags as users type them."""
+        return re.sub(r"--\w+", lambda match: _dashed(match[0]), super().format_help(*args))
+
+
+def _underscored(word: str) -> str:
+    flag, equals, value = word.partition("=")
+    return "--" + flag[2:].replace("-", "_") + equals + value if word.startswith("--") else word
+
+
+def _dashed(flag: str) -> str:
+    return flag.replace("_", "-")
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _one_sentence(message: str) -> str:
+    key = re.search(r'[Pp]arser key "(\w+)"', message)
+    value = re.search(r"Got value: (.*)", message) or re.search(r"value: (\S+)", message)
+    expected = re.search(r"Expected an? <class '(\w+)'>", message)
+    choices = re.search(r"(?:typing\.)?Literal\[([^\]]*)\]", message)
+    if required := re.search(r"arguments are required: (\w+)$", message):
+        name = required[1]
+        return f"{name.upper() if name.endswith('s') else '--' + name} is required."
+    if key is None:
+        return " ".join(message.split())
+    flag = "--" + _dashed(key[1])
+    found = f", found {value[1]}" if value else ""
+    if choices:
+        names = [name.strip(" '\"") for name in choices[1].split(",")]
+        hint = nearest(value[1].strip("'\""), names) if value else "."
+        return f"{flag} must be one of {', '.join(names)}{found}{hint}"
+    kinds = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+    kind = kinds.get(expected[1], expected[1]) if expected else "another value"
+    return f"{flag} must be {kind}{found}."

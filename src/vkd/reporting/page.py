@@ -1,0 +1,107 @@
+"""Building blocks of a self-contained HTML page."""
+
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from vkd.projection import orthogonality_error
+from vkd.reporting import plots
+from vkd.reporting.environment import environment
+
+PAGE = Path(__file__).parent / "page.html"
+
+
+def curves(histories: dict[str, list[list[dict[str, Any]]]]) -> list[tuple[str, str]]:
+    """Figures of validation accuracy and training losses of each method's runs."""
+    found = []
+    for part, name, label in (
+        ("validation", "accuracy", "validation accuracy, %"),
+        ("train", "loss", "training loss, all terms"),
+        ("train", "feature", "feature loss, weighted"),
+    ):
+        shown = {
+            method: runs
+            for method, runs in histories.items()
+            if any(name in record.get(part, {}) for record in runs[0])
+        }
+        if shown:
+            caption = f"{label[0].upper()}{label[1:]}, by epoch."
+            found.append((plots.curves(shown, part, name, label), caption))
+    return found
+
+
+def projections(runs: dict[str, Path]) -> dict[str, torch.Tensor]:
+    """Projection weights (teacher_dim, student_dim) of the run folders that have one."""
+    files = {name: run / "projection.safetensors" for name, run in runs.items()}
+    return {name: load_file(file)["weight"] for name, file in files.items() if file.is_file()}
+
+
+def projection_figure(projections: dict[str, torch.Tensor]) -> list[tuple[str, str]]:
+    """A figure of the projections' singular values."""
+    if not projections:
+        return []
+    spectra = {name: torch.linalg.svdvals(w).tolist() for name, w in projections.items()}
+    caption = "Spectrum of the learned projection: all ones keeps inner products unchanged."
+    return [(plots.spectra(spectra), caption)]
+
+
+def projection_table(projections: dict[str, torch.Tensor]) -> str:
+    """A section on how orthogonal each projection is."""
+    if not projections:
+        return ""
+    rows = []
+    for name, weight in projections.items():
+        values = torch.linalg.svdvals(weight)
+        condition = f"{values[0] / values[-1]:.3g}"
+        shape = f"{weight.shape[1]} → {weight.shape[0]}"
+        rows.append([name, shape, f"{orthogonality_error(weight):.1e}", condition])
+    cells = table(["run", "projection", "max |QᵀQ − I|", "condition number"], rows)
+    return section("Orthogonality", cells)
+
+
+def table(header: list[str], rows: list[list[str]], best: int = -1) -> str:
+    """An HTML table; the row number ``best`` stands out."""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    lines = "".join(
+        f"<tr{' class=best' if index == best else ''}>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        + "</tr>"
+        for index, row in enumerate(rows)
+    )
+    return f'<div class="card"><table><tr>{head}</tr>{lines}</table></div>'
+
+
+def section(title: str, content: str) -> str:
+    """A headed section."""
+    return f"<h2>{escape(title)}</h2>\n{content}"
+
+
+def figures(figures: list[tuple[str, str]]) -> str:
+    """A section of (svg, caption) figures."""
+    parts = [
+        f"<figure>{svg}<figcaption>{escape(text)}</figcaption></figure>" for svg, text in figures
+    ]
+    return section("Curves", f'<div class="figures">{"".join(parts)}</div>')
+
+
+def details(recipes: dict[str, str]) -> str:
+    """A section of folded recipes and the environment."""
+    facts = "\n".join(f"{name}: {value}" for name, value in environment().items())
+    blocks = {"Environment": facts} | {f"Recipe: {name}": text for name, text in recipes.items()}
+    parts = [
+        f"<details><summary>{escape(name)}</summary><pre>{escape(text)}</pre></details>"
+        for name, text in blocks.items()
+    ]
+    return section("Recipe and environment", f'<div class="card">{"".join(parts)}</div>')
+
+
+def write_page(output: Path, title: str, lead: str, body: list[str]) -> Path:
+    """Write a page and return its path."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    page = Template(PAGE.read_text())
+    output.write_text(page.substitute(title=escape(title), lead=escape(lead), body="\n".join(body)))
+    return output

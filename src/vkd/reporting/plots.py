@@ -1,0 +1,93 @@
+"""Plots as inline SVG, so that a report is one file."""
+
+from io import StringIO
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("svg")
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+STYLE: Any = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "font.size": 10,
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+}
+COLOURS = ("#7a7f87", "#c98a2b", "#3f7fbf", "#1d8a5f", "#a1457d", "#5a5fc0", "#b0483d")
+
+
+def figure_svg(figure: Figure) -> str:
+    """Return a figure as an <svg> element and close it."""
+    buffer = StringIO()
+    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    return buffer.getvalue().split("?>", 1)[1].split(">", 1)[1].strip()
+
+
+def curves(runs: dict[str, list[list[dict[str, Any]]]], part: str, name: str, label: str) -> str:
+    """Plot ``record[part][name]`` over epochs: a line a method, its mean over runs, each run thin.
+
+    Args:
+        runs: by method, the records (``metrics.jsonl``) of each of its runs.
+        part: train or validation.
+        name: the value.
+        label: of the vertical axis.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(5.4, 3.3))
+        tops: list[float] = []
+        for (method, histories), colour in zip(runs.items(), COLOURS * 9, strict=False):
+            series = [
+                {r["epoch"]: r[part][name] for r in history if name in r.get(part, {})}
+                for history in histories
+            ]
+            shared = sorted(set.intersection(*map(set, series)))
+            if not shared:
+                continue
+            for values in series if len(series) > 1 else ():
+                axes.plot(shared, [values[epoch] for epoch in shared], color=colour, alpha=0.18)
+            mean = [sum(values[epoch] for values in series) / len(series) for epoch in shared]
+            axes.plot(shared, mean, color=colour, lw=2, label=method, marker=".")
+            tops.append(max(mean))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        if name == "accuracy" and tops:
+            axes.set_ylim(max(0, max(tops) - 25), min(100, max(tops) + 1.5))
+        elif tops:
+            axes.set_yscale("log")
+        axes.legend(frameon=False, fontsize=9)
+        return figure_svg(figure)
+
+
+def accuracies(methods: dict[str, list[float]]) -> str:
+    """Plot each seed's accuracy as a dot and each method's mean as a bar."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(5.4, 3.3))
+        for place, ((method, values), colour) in enumerate(
+            zip(methods.items(), COLOURS, strict=False)
+        ):
+            axes.hlines(sum(values) / len(values), place - 0.3, place + 0.3, color=colour, lw=3)
+            spread = [place + 0.09 * (i - (len(values) - 1) / 2) for i in range(len(values))]
+            axes.scatter(spread, values, color=colour, alpha=0.6, s=22, label=method)
+        axes.set_xticks(range(len(methods)), [name.split(":")[0].replace(" ", "\n", 1)
+                                              for name in methods])  # fmt: skip
+        axes.set_ylabel("test accuracy, %")
+        return figure_svg(figure)
+
+
+def spectra(values: dict[str, list[float]]) -> str:
+    """Plot the singular values of each method's projection, largest first."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(5.4, 3.3))
+        for (method, spectrum), colour in zip(values.items(), reversed(COLOURS[:4]), strict=False):
+            axes.plot(range(1, len(spectrum) + 1), spectrum, color=colour, lw=2, label=method)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("index")
+        axes.set_ylabel("singular value of the projection")
+        axes.legend(frameon=False, fontsize=9)
+        return figure_svg(figure)
