@@ -42,18 +42,18 @@ class InputAdapter(nn.Module):
     ) -> None:
         super().__init__()
         self.size = size
-        self.scale: Tensor | None = None
         if student_stats and teacher_stats and student_stats != teacher_stats:
             student_mean, student_std = (torch.tensor(s)[:, None, None] for s in student_stats)
             teacher_mean, teacher_std = (torch.tensor(s)[:, None, None] for s in teacher_stats)
-            self.scale = nn.Buffer(student_std / teacher_std, persistent=False)
-            shift = (student_mean - teacher_mean) / teacher_std
-            self.shift = nn.Buffer(shift, persistent=False)
+            scale, shift = student_std / teacher_std, (student_mean - teacher_mean) / teacher_std
+        else:
+            scale, shift = torch.ones(1), torch.zeros(1)
+        self.scale = nn.Buffer(scale, persistent=False)
+        self.shift = nn.Buffer(shift, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C, *size)."""
-        if self.scale is not None:
-            images = images * self.scale + self.shift
+        images = images * self.scale + self.shift
         if self.size is not None and images.shape[-2:] != self.size:
             images = F.interpolate(images, self.size, mode="bicubic", antialias=True)
         return images
