@@ -99,4 +99,7 @@ def _adapter_for(student: nn.Module, teacher: nn.Module) -> InputAdapter | None:
     if not (ours.get("mean") and theirs.get("mean")):
         return None
     size = tuple(theirs["input_size"][1:]) if theirs.get("fixed_input_size") else None
+    if size is not None:
+        # The config tells the published size; a model built for another one knows better.
+        size = getattr(getattr(teacher, "patch_embed", None), "img_size", None) or size
     return InputAdapter((ours["mean"], ours["std"]), (theirs["mean"], theirs["std"]), size)

@@ -4,6 +4,7 @@ Whatever imports torch is imported only after the flags were found right.
 """
 
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -116,5 +117,7 @@ def _add_checkpoint_flags(parser: Parser) -> None:
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
+    if os.environ.get("RANK", "0") != "0":  # torchrun's other processes know the same
+        return
     for name, value in metrics.items():
         print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")

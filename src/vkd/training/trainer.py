@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
@@ -52,9 +53,10 @@ class Trainer:
         self.scheduler, _ = create_scheduler_v2(
             optimizer,
             config.schedule,
-            num_epochs=config.epochs,
+            num_epochs=config.epochs - config.warmup_epochs,
             warmup_epochs=config.warmup_epochs,
             warmup_lr=config.lr / 100,
+            warmup_prefix=True,
             min_lr=config.min_lr,
             step_on_epochs=False,
             updates_per_epoch=self.updates_per_epoch,
@@ -159,6 +161,8 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(config.device, True):
         raise UserError(f"--device {config.device} is not available here; use auto or cpu.")
+    # A teacher may train in another precision, earlier in this process.
+    AcceleratorState._reset_state(reset_partial_state=False)
     return Accelerator(
         cpu=config.device == "cpu",
         mixed_precision=config.mixed_precision,

@@ -1,0 +1,51 @@
+"""Fixtures that several test files share."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vkd.config import config_of, read_recipe
+from vkd.tasks import train
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="session")
+def vkd():
+    """Run ``python -m vkd`` in a real process; returns the finished process with its output."""
+
+    def run(*arguments, cwd=None):
+        command = [sys.executable, "-m", "vkd", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def torchrun(tmp_path_factory):
+    """Run a Python source text, or ``-m module ...``, with torchrun on two CPU processes."""
+
+    def run(*arguments, source="", processes=2):
+        if source:
+            script = tmp_path_factory.mktemp("torchrun") / "script.py"
+            script.write_text(source)
+            arguments = (script, *arguments)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += [f"--nproc_per_node={processes}", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def digits_teacher(tmp_path_factory) -> Path:
+    """The run folder of a digits teacher after three epochs."""
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    values = read_recipe("digits-teacher") | {"epochs": 3, "device": "cpu", "tensorboard": False}
+    train(config_of(values), folder, show=False)
+    return folder

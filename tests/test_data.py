@@ -1,0 +1,91 @@
+"""Data sets: splits that do not leak, and the IDX format read right and refused when wrong."""
+
+import gzip
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets.mnist import read_image_file
+
+from vkd.data import fashion_mnist, load_splits, loader
+from vkd.errors import UserError
+
+
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    data = header + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    generator = np.random.default_rng(0)
+    for name, count in (("train", 50), ("t10k", 20)):
+        write_idx(
+            tmp_path / f"{name}-images-idx3-ubyte.gz", generator.integers(0, 256, (count, 28, 28))
+        )
+        write_idx(tmp_path / f"{name}-labels-idx1-ubyte", generator.integers(0, 10, count))
+    return tmp_path
+
+
+def test_digits_split_is_stratified_and_does_not_leak():
+    splits = load_splits("digits")
+    parts = (splits.train, splits.validation, splits.test)
+    assert [len(part) for part in parts] == [718, 180, 899]
+    rows = [{image.numpy().tobytes() for image in part.images} for part in parts]
+    assert not rows[0] & rows[1]
+    assert not rows[0] & rows[2]
+    assert not rows[1] & rows[2]
+    for part in parts:
+        share = part.labels.bincount() / len(part)
+        torch.testing.assert_close(share, torch.full((10,), 0.1), atol=0.01, rtol=0)
+    assert abs(splits.train.images.mean()) < 1e-5
+    assert abs(splits.train.images.std() - 1) < 1e-5
+
+
+def test_reads_idx_files_as_torchvision_does(folder):
+    plain = folder / "copy"
+    plain.write_bytes(gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes()))
+    expected = read_image_file(str(plain))
+    found = fashion_mnist.read_idx(folder / "t10k-images-idx3-ubyte.gz", 3)
+    assert torch.equal(found, expected)
+    splits = load_splits("fashion-mnist", folder)
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [45, 5, 20]
+    raw = splits.test.images * splits.std + splits.mean
+    torch.testing.assert_close(raw, expected[:, None].float() / 255, atol=1e-5, rtol=0)
+
+
+def test_bad_files_are_named(folder):
+    (folder / "train-labels-idx1-ubyte").write_bytes(b"hello")
+    with pytest.raises(UserError, match=r"train-labels-idx1-ubyte is not an IDX file"):
+        load_splits("fashion-mnist", folder)
+    write_idx(folder / "train-labels-idx1-ubyte", np.zeros(49))
+    with pytest.raises(UserError, match="50 train images but 49 labels"):
+        load_splits("fashion-mnist", folder)
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bbroken")
+    with pytest.raises(UserError, match="cannot be read as a gzip file"):
+        load_splits("fashion-mnist", folder)
+    with pytest.raises(UserError, match=r"--data-path.*dataset-fashion-mnist"):
+        load_splits("fashion-mnist", folder / "nowhere")
+
+
+def test_batches_carry_the_indices_of_their_images():
+    splits = load_splits("digits", crop_padding=1)
+    images, labels, indices = next(iter(loader(splits.validation, 16, shuffle=True)))
+    assert torch.equal(images, splits.validation.images[indices])
+    assert torch.equal(labels, splits.validation.labels[indices])
+    augmented, _, chosen = next(iter(loader(splits.train, 64)))
+    assert augmented.shape == (64, 1, 8, 8)
+    assert not torch.equal(augmented, splits.train.images[chosen])
+
+
+@pytest.mark.skipif(
+    not fashion_mnist.DEBIAN_FOLDER.exists(),
+    reason="Debian's package dataset-fashion-mnist is not installed",
+)
+def test_finds_debians_fashion_mnist_and_learns_from_it(vkd, tmp_path):
+    done = vkd("train", "fashion-mnist-teacher", "--output", tmp_path / "run", "--epochs", 1,
+               "--train-fraction", 0.1, "--device", "cpu")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    accuracy = float(done.stdout.split("accuracy:")[1].split()[0])
+    assert accuracy > 50

@@ -1,0 +1,91 @@
+"""Two real processes (gloo) agree with one."""
+
+import json
+
+import pytest
+import torch
+
+from vkd import standardize, whiten
+from vkd.training.checkpoint import read_metrics
+
+PRELUDE = """
+import torch, torch.distributed as dist
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+torch.manual_seed(0)
+"""
+
+
+@pytest.mark.slow
+def test_statistics_across_processes_equal_those_of_the_whole_batch(torchrun, tmp_path):
+    torchrun(
+        tmp_path,
+        source=PRELUDE
+        + """
+import sys
+from vkd import standardize, whiten
+whole = torch.randn(7, 5) * 2 + 1
+mine = (whole[:3] if rank == 0 else whole[3:]).clone().requires_grad_()
+found = standardize(mine, across_processes=True)
+(found ** 3).sum().backward()
+white = whiten(mine.detach(), across_processes=True)
+torch.save([found.detach(), mine.grad, white], f"{sys.argv[1]}/{rank}.pt")
+""",
+    )
+    torch.manual_seed(0)
+    whole = (torch.randn(7, 5) * 2 + 1).requires_grad_()
+    expected = standardize(whole)
+    (expected**3).sum().backward()
+    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    found, gradient, white = (torch.cat(column) for column in zip(*parts, strict=True))
+    torch.testing.assert_close(found, expected.detach())
+    torch.testing.assert_close(gradient, whole.grad, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(white, whiten(whole.detach()), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_distributed_training_of_a_distiller_equals_one_process(torchrun, tmp_path):
+    source = """
+import sys
+from torch import nn
+import vkd
+def make():
+    torch.manual_seed(0)
+    student = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    teacher = nn.Sequential(nn.Linear(6, 20), nn.Tanh(), nn.Linear(20, 3))
+    return vkd.Distiller(student, teacher, "1", "1", example=torch.zeros(2, 6))
+def fit(module, batches):
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2)
+    for images in batches:
+        out = module(images)
+        loss = out.loss + out.output.square().mean()
+        optimizer.zero_grad(); loss.backward(); optimizer.step()
+torch.manual_seed(1)
+batches = torch.randn(10, 8, 6)
+alone = make(); fit(alone, batches)
+together = nn.parallel.DistributedDataParallel(make())
+fit(together, batches[:, rank * 4:rank * 4 + 4])
+for (name, a), b in zip(alone.state_dict().items(), together.module.state_dict().values()):
+    torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4, msg=name)
+open(f"{sys.argv[1]}/{rank}.ok", "w")
+"""
+    torchrun(tmp_path, source=PRELUDE + source)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.ok", "1.ok"]
+
+
+@pytest.mark.slow
+def test_the_command_trains_and_counts_every_image_once(torchrun, vkd, digits_teacher, tmp_path):
+    run = tmp_path / "run"
+    torchrun(
+        "-m", "vkd", "train", "digits", "--output", run, "--epochs", 2, "--warmup-epochs", 0,
+        "--evaluate-every", 1, "--device", "cpu", "--teacher-checkpoint", digits_teacher,
+        "--batch-size", 32, processes=3,
+    )  # fmt: skip
+    records = read_metrics(run)
+    assert [record["epoch"] for record in records] == [1, 2]
+    # 180 validation images: an accuracy is a multiple of 1 / 180 only if each counts once.
+    correct = records[-1]["validation"]["accuracy"] * 180 / 100
+    assert correct == pytest.approx(round(correct), abs=1e-4)
+    evaluate = ("eval", "--checkpoint", run, "--device", "cpu")
+    assert torchrun("-m", "vkd", *evaluate, processes=3) == vkd(*evaluate).stdout
+    assert json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["epoch"] == 1

@@ -1,0 +1,50 @@
+"""Which folder may import which; nothing points back up."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vkd
+
+ROOT = Path(vkd.__file__).parent
+CORE = ("projection", "normalization", "loss", "baselines", "features", "teacher", "distiller")
+ALLOWED = {
+    **{name: set(CORE) for name in CORE},
+    "errors": set(),
+    "config": {"errors"},
+    "models": {"errors", "models"},
+    "data": {"errors", "data"},
+    "training": {"errors", "config", "training"},
+    "tasks": {*CORE, "errors", "config", "models", "data", "training", "tasks"},
+    "reporting": {"errors", "projection", "training", "reporting"},
+}
+
+
+@pytest.mark.parametrize("layer", ALLOWED)
+def test_imports_only_what_lies_below(layer):
+    folder = ROOT / layer
+    files = list(folder.rglob("*.py")) if folder.is_dir() else [ROOT / f"{layer}.py"]
+    assert files
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vkd"):
+                modules = (
+                    [node.module] if node.module != "vkd" else [f"vkd.{a.name}" for a in node.names]
+                )
+                for module in modules:
+                    assert module.split(".")[1] in ALLOWED[layer], f"{file.name}: {module}"
+
+
+def test_the_package_imports_without_torch():
+    code = (
+        "import sys, vkd, vkd.cli, vkd.cli.commands, vkd.config; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_every_public_name_is_there_and_documented():
+    for name in vkd.__all__:
+        assert getattr(vkd, name).__doc__, name

@@ -1,0 +1,155 @@
+"""The trainer: resuming, averaging, accumulation, atomic checkpoints, failures."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vkd.config import config_of, read_recipe
+from vkd.errors import RunError, UserError
+from vkd.projection import orthogonality_error
+from vkd.tasks import train
+from vkd.training import trainer as trainer_module
+from vkd.training.checkpoint import read_metrics
+
+
+@pytest.fixture
+def config(digits_teacher):
+    values = read_recipe("digits") | {
+        "epochs": 4, "warmup_epochs": 1, "device": "cpu", "checkpoint_every": 1,
+        "evaluate_every": 1, "teacher_checkpoint": str(digits_teacher), "tensorboard": False,
+        "crop_padding": 1, "ema_decay": 0.9,
+    }  # fmt: skip
+    return config_of(values)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process; nothing may catch it."""
+
+
+def kill_in_epoch(monkeypatch, epoch):
+    original = trainer_module.RunLog.step
+    count = 0
+
+    def step(log):
+        nonlocal count
+        count += 1
+        if count > (epoch - 1) * log.steps + 3:
+            raise Killed
+        original(log)
+
+    monkeypatch.setattr(trainer_module.RunLog, "step", step)
+
+
+def test_a_resumed_run_ends_with_the_same_bits(config, tmp_path, monkeypatch):
+    train(config, tmp_path / "whole", show=False)
+    with monkeypatch.context() as patch:
+        kill_in_epoch(patch, 3)
+        with pytest.raises(Killed):
+            train(config, tmp_path / "broken", show=False)
+    assert len(read_metrics(tmp_path / "broken")) == 2
+    train(config, tmp_path / "broken", resume=True, show=False)
+    for name in ("model.safetensors", "projection.safetensors"):
+        whole, broken = load_file(tmp_path / "whole" / name), load_file(tmp_path / "broken" / name)
+        assert whole.keys() == broken.keys()
+        assert all(torch.equal(whole[key], broken[key]) for key in whole)
+    drop = {"seconds"}
+    assert [{k: r[k] for k in r.keys() - drop} for r in read_metrics(tmp_path / "whole")] == [
+        {k: r[k] for k in r.keys() - drop} for r in read_metrics(tmp_path / "broken")
+    ]
+
+
+def test_another_seed_gives_other_weights(config, tmp_path):
+    short = replace(config, epochs=2)
+    train(short, tmp_path / "a", show=False)
+    train(replace(short, seed=1), tmp_path / "b", show=False)
+    a, b = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
+    assert not torch.equal(a["head.weight"], b["head.weight"])
+
+
+def test_a_run_is_not_overwritten_and_its_settings_cannot_change(config, tmp_path):
+    short = replace(config, epochs=2)
+    train(short, tmp_path / "run", show=False)
+    with pytest.raises(UserError, match=r"already holds a run.*--resume"):
+        train(short, tmp_path / "run", show=False)
+    with pytest.raises(UserError, match=r"--lr is 0.5 but the run .* has 0.006"):
+        train(replace(short, lr=0.5), tmp_path / "run", resume=True, show=False)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="is not a run"):
+        train(short, tmp_path / "mine", show=False)
+
+
+def test_the_projection_of_a_run_is_orthonormal_and_not_in_its_weights(config, tmp_path):
+    train(replace(config, epochs=2), tmp_path / "run", show=False)
+    weight = load_file(tmp_path / "run" / "projection.safetensors")["weight"]
+    assert weight.shape == (128, 32)
+    assert orthogonality_error(weight) <= 1e-5
+    state = load_file(tmp_path / "run" / "model.safetensors")
+    assert not any("projection" in key or "teacher" in key for key in state)
+
+
+def test_the_newest_state_alone_is_kept_and_half_of_one_is_ignored(config, tmp_path):
+    run = tmp_path / "run"
+    train(replace(config, epochs=2), run, show=False)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["epoch-00002"]
+    (run / "checkpoints" / "epoch-00009.partial").mkdir()
+    metrics = train(replace(config, epochs=2), run, resume=True, show=False)
+    assert metrics["accuracy"] == read_metrics(run)[-1]["validation"]["accuracy"]
+
+
+def test_accumulation_divides_the_updates_and_reaches_the_last_rate(config, tmp_path):
+    steps = 718 // 64
+    train(replace(config, accumulation=3, min_lr=1e-5), tmp_path / "run", show=False)
+    last = read_metrics(tmp_path / "run")[-1]
+    assert last["updates"] == 4 * -(-steps // 3)
+    assert last["lr"] == pytest.approx(1e-5)
+
+
+def test_warm_up_and_peak_reach_the_optimiser(config, tmp_path):
+    train(replace(config, warmup_epochs=2, lr=3e-3), tmp_path / "run", show=False)
+    rates = [record["lr"] for record in read_metrics(tmp_path / "run")]
+    assert rates[0] < rates[1] > rates[2] > rates[3]
+    assert 2e-3 < rates[1] <= 3e-3
+
+
+def test_a_diverging_run_stops_and_keeps_its_last_checkpoint(config, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    original = trainer_module.Trainer._means
+
+    def diverge(trainer, totals, epoch):
+        totals["label"] = totals["label"] * (float("nan") if epoch == 3 else 1)
+        return original(trainer, totals, epoch)
+
+    monkeypatch.setattr(trainer_module.Trainer, "_means", diverge)
+    with pytest.raises(RunError, match=r"label is nan in epoch 3; lower --lr"):
+        train(config, run, show=False)
+    saved = json.loads((run / "checkpoints" / "epoch-00002" / "progress.json").read_text())
+    assert saved["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"feature_weight": 0.0},
+        {"feature_weight": 0.0, "logit_weight": 1.0},
+        {"projection": "mlp", "normalization": "standardize", "logit_weight": 1.0},
+        {"projection": "linear", "normalization": "whiten", "clip_grad": 1.0},
+        {"mixed_precision": "bf16"},
+    ],
+)
+def test_each_way_of_training_runs(config, tmp_path, fields):
+    metrics = train(replace(config, epochs=2, **fields), tmp_path / "run", show=False)
+    assert 5 < metrics["accuracy"] <= 100
+    terms = read_metrics(tmp_path / "run")[-1]["train"]
+    assert ("feature" in terms) == bool(fields.get("feature_weight", 1))
+    assert ("logit" in terms) == ("logit_weight" in fields)
+    assert terms["loss"] == pytest.approx(sum(v for k, v in terms.items() if k != "loss"), rel=1e-4)
+
+
+def test_a_teacher_without_weights_is_an_error_that_names_the_flag(config, tmp_path):
+    orphan = replace(config, teacher_checkpoint="", teacher_recipe="")
+    with pytest.raises(UserError, match="--teacher-checkpoint"):
+        train(orphan, tmp_path / "run", show=False)
