@@ -22,19 +22,27 @@ def write_report(folders: list[Path], output: Path) -> Path:
     Raises:
         UserError: if a folder holds no run.
     """
-    histories = {folder.name or str(folder): [read_metrics(folder)] for folder in folders}
+    named = _named(folders)
+    histories = {name: [read_metrics(folder)] for name, folder in named.items()}
     rows = []
     for name, (history,) in histories.items():
         evaluated = [record["validation"] for record in history if "validation" in record]
         metrics = " · ".join(f"{key} {value:.4g}" for key, value in (evaluated or [{}])[-1].items())
         seconds = sum(record["seconds"] for record in history)
         rows.append([name, str(history[-1]["epoch"]), metrics, f"{seconds:.0f} s"])
-    weights = projections({folder.name or str(folder): folder for folder in folders})
+    weights = projections(named)
     body = [
         section("Results on the validation split",
                  table(["run", "epochs", "metrics", "training time"], rows)),
         figures(curves(histories) + projection_figure(weights)),
         projection_table(weights),
-        details({folder.name: (folder / "recipe.yaml").read_text() for folder in folders}),
+        details({name: (folder / "recipe.yaml").read_text() for name, folder in named.items()}),
     ]  # fmt: skip
     return write_page(output, "VkD run report", f"{len(folders)} run(s).", body)
+
+
+def _named(folders: list[Path]) -> dict[str, Path]:
+    names = [folder.name for folder in folders]
+    return {
+        folder.name if names.count(folder.name) == 1 else str(folder): folder for folder in folders
+    }

@@ -1,0 +1,29 @@
+"""What the README shows works."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from vkd.cli import HELP
+from vkd.config import recipe_names
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.mark.slow
+def test_the_python_example_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    names = {}
+    exec(example, names)
+    assert names["loss"].isfinite()
+    assert names["distiller"].loss.projection.parameter.grad.abs().sum() > 0
+
+
+def test_the_commands_and_recipes_exist():
+    shell = re.findall(r"^vkd (\w+) ?([\w-]*)", README.read_text(), re.MULTILINE)
+    assert len(shell) >= 6
+    for command, argument in shell:
+        assert command in HELP
+        if command == "train":
+            assert argument in recipe_names()
