@@ -34,13 +34,14 @@ def write_demo_report(folder: Path) -> Path:
     runs = {NAMES[name]: folder / "runs" / f"{name}-0" for name in ("linear", "vkd")}
     weights = projections(runs)
     best = max(NAMES, key=lambda name: mean_and_deviation(found[name])[0])
-    scatter = [(plots.accuracies({NAMES[name]: found[name] for name in NAMES}),
-                "Test accuracy of every seed; bars are means.")]  # fmt: skip
+    colours = plots.palette(histories)
+    dots = plots.accuracies({NAMES[name]: found[name] for name in NAMES}, colours)
+    scatter = [(dots, "Test accuracy of every seed; bars are means.")]
     body = [
         section("Methods", table(
             ["method", "test accuracy, %", "VkD minus it", "95 % interval, paired by seed"],
             [_method_row(name, found) for name in NAMES], list(NAMES).index(best))),
-        figures(scatter + curves(histories) + projection_figure(weights)),
+        figures(scatter + curves(histories) + projection_figure(weights, colours)),
         projection_table(weights),
         _grid(results),
         details({name: (run / "recipe.yaml").read_text() for name, run in runs.items()}),

@@ -17,7 +17,7 @@ PAGE = Path(__file__).parent / "page.html"
 
 def curves(histories: dict[str, list[list[dict[str, Any]]]]) -> list[tuple[str, str]]:
     """Figures of validation accuracy and training losses of each method's runs."""
-    found = []
+    found, colours = [], plots.palette(histories)
     for part, name, label in (
         ("validation", "accuracy", "validation accuracy, %"),
         ("train", "loss", "training loss, all terms"),
@@ -30,7 +30,7 @@ def curves(histories: dict[str, list[list[dict[str, Any]]]]) -> list[tuple[str, 
         }
         if shown:
             caption = f"{label[0].upper()}{label[1:]}, by epoch."
-            found.append((plots.curves(shown, part, name, label), caption))
+            found.append((plots.curves(shown, colours, part, name, label), caption))
     return found
 
 
@@ -40,13 +40,15 @@ def projections(runs: dict[str, Path]) -> dict[str, torch.Tensor]:
     return {name: load_file(file)["weight"] for name, file in files.items() if file.is_file()}
 
 
-def projection_figure(projections: dict[str, torch.Tensor]) -> list[tuple[str, str]]:
+def projection_figure(
+    projections: dict[str, torch.Tensor], colours: dict[str, str]
+) -> list[tuple[str, str]]:
     """A figure of the projections' singular values."""
     if not projections:
         return []
     spectra = {name: torch.linalg.svdvals(w).tolist() for name, w in projections.items()}
     caption = "Spectrum of the learned projection: all ones keeps inner products unchanged."
-    return [(plots.spectra(spectra), caption)]
+    return [(plots.spectra(spectra, colours), caption)]
 
 
 def projection_table(projections: dict[str, torch.Tensor]) -> str:

@@ -1,6 +1,9 @@
 """Plots as inline SVG, so that a report is one file."""
 
+import re
+from collections.abc import Iterable
 from io import StringIO
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -29,11 +32,23 @@ def figure_svg(figure: Figure) -> str:
     return buffer.getvalue().split("?>", 1)[1].split(">", 1)[1].strip()
 
 
-def curves(runs: dict[str, list[list[dict[str, Any]]]], part: str, name: str, label: str) -> str:
+def palette(methods: Iterable[str]) -> dict[str, str]:
+    """Give each method a colour, which it keeps in every figure of a page."""
+    return dict(zip(methods, cycle(COLOURS), strict=False))
+
+
+def curves(
+    runs: dict[str, list[list[dict[str, Any]]]],
+    colours: dict[str, str],
+    part: str,
+    name: str,
+    label: str,
+) -> str:
     """Plot ``record[part][name]`` over epochs: a line a method, its mean over runs, each run thin.
 
     Args:
         runs: by method, the records (``metrics.jsonl``) of each of its runs.
+        colours: by method, see ``palette``.
         part: train or validation.
         name: the value.
         label: of the vertical axis.
@@ -41,7 +56,8 @@ def curves(runs: dict[str, list[list[dict[str, Any]]]], part: str, name: str, la
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(5.4, 3.3))
         tops: list[float] = []
-        for (method, histories), colour in zip(runs.items(), COLOURS * 9, strict=False):
+        for method, histories in runs.items():
+            colour = colours[method]
             series = [
                 {r["epoch"]: r[part][name] for r in history if name in r.get(part, {})}
                 for history in histories
@@ -64,28 +80,28 @@ def curves(runs: dict[str, list[list[dict[str, Any]]]], part: str, name: str, la
         return figure_svg(figure)
 
 
-def accuracies(methods: dict[str, list[float]]) -> str:
+def accuracies(methods: dict[str, list[float]], colours: dict[str, str]) -> str:
     """Plot each seed's accuracy as a dot and each method's mean as a bar."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(5.4, 3.3))
-        for place, ((method, values), colour) in enumerate(
-            zip(methods.items(), COLOURS, strict=False)
-        ):
+        for place, (method, values) in enumerate(methods.items()):
+            colour = colours[method]
             axes.hlines(sum(values) / len(values), place - 0.3, place + 0.3, color=colour, lw=3)
             spread = [place + 0.09 * (i - (len(values) - 1) / 2) for i in range(len(values))]
             axes.scatter(spread, values, color=colour, alpha=0.6, s=22, label=method)
-        axes.set_xticks(range(len(methods)), [name.split(":")[0].replace(" ", "\n", 1)
-                                              for name in methods])  # fmt: skip
+        short = [re.split("[:,]", name)[0].replace(" ", "\n") for name in methods]
+        axes.set_xticks(range(len(methods)), short)
         axes.set_ylabel("test accuracy, %")
         return figure_svg(figure)
 
 
-def spectra(values: dict[str, list[float]]) -> str:
+def spectra(values: dict[str, list[float]], colours: dict[str, str]) -> str:
     """Plot the singular values of each method's projection, largest first."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(5.4, 3.3))
-        for (method, spectrum), colour in zip(values.items(), reversed(COLOURS[:4]), strict=False):
-            axes.plot(range(1, len(spectrum) + 1), spectrum, color=colour, lw=2, label=method)
+        for method, spectrum in values.items():
+            places = range(1, len(spectrum) + 1)
+            axes.plot(places, spectrum, color=colours[method], lw=2, label=method)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("index")
         axes.set_ylabel("singular value of the projection")

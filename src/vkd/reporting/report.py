@@ -13,6 +13,7 @@ from vkd.reporting.page import (
     table,
     write_page,
 )
+from vkd.reporting.plots import palette
 from vkd.training.checkpoint import read_metrics
 
 
@@ -34,7 +35,7 @@ def write_report(folders: list[Path], output: Path) -> Path:
     body = [
         section("Results on the validation split",
                  table(["run", "epochs", "metrics", "training time"], rows)),
-        figures(curves(histories) + projection_figure(weights)),
+        figures(curves(histories) + projection_figure(weights, palette(histories))),
         projection_table(weights),
         details({name: (folder / "recipe.yaml").read_text() for name, folder in named.items()}),
     ]  # fmt: skip
