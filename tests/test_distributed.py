@@ -14,6 +14,11 @@ dist.init_process_group("gloo")
 rank = dist.get_rank()
 torch.manual_seed(0)
 """
+# Without it, a process that ends while gloo's threads run is now and then aborted.
+EPILOGUE = """
+dist.barrier()
+dist.destroy_process_group()
+"""
 
 
 @pytest.mark.slow
@@ -30,7 +35,8 @@ found = standardize(mine, across_processes=True)
 (found ** 3).sum().backward()
 white = whiten(mine.detach(), across_processes=True)
 torch.save([found.detach(), mine.grad, white], f"{sys.argv[1]}/{rank}.pt")
-""",
+"""
+        + EPILOGUE,
     )
     torch.manual_seed(0)
     whole = (torch.randn(7, 5) * 2 + 1).requires_grad_()
@@ -69,7 +75,7 @@ for (name, a), b in zip(alone.state_dict().items(), together.module.state_dict()
     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4, msg=name)
 open(f"{sys.argv[1]}/{rank}.ok", "w")
 """
-    torchrun(tmp_path, source=PRELUDE + source)
+    torchrun(tmp_path, source=PRELUDE + source + EPILOGUE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.ok", "1.ok"]
 
 

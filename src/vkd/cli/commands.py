@@ -51,6 +51,7 @@ def train(arguments: list[str]) -> None:
 
     metrics = tasks.train(config, Path(flags.output), flags.resume)
     _print_metrics(metrics | {"run": flags.output})
+    tasks.end_processes()
 
 
 def eval(arguments: list[str]) -> None:
@@ -61,6 +62,7 @@ def eval(arguments: list[str]) -> None:
     from vkd import tasks
 
     _print_metrics(tasks.evaluate(flags.checkpoint, flags.data_path, flags.device))
+    tasks.end_processes()
 
 
 def predict(arguments: list[str]) -> None:

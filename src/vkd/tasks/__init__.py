@@ -43,6 +43,11 @@ def train(
     return Trainer(ClassificationTask(config), config, folder, show).fit(resume)
 
 
+def end_processes() -> None:
+    """Leave the process group, if torchrun or accelerate made one; call it last."""
+    PartialState().destroy_process_group()
+
+
 def _teacher_checkpoint(config: ClassificationConfig, folder: Path, show: bool) -> str:
     needs_teacher = config.feature_weight or config.logit_weight
     if config.teacher_checkpoint or not needs_teacher:
