@@ -81,7 +81,16 @@ def test_a_device_that_is_not_there_is_named(capsys, tmp_path):
 
 def test_help_lists_only_commands_that_work(vkd, capsys):
     commands = re.findall(r"^  (\w+) ", vkd("--help").stdout, re.MULTILINE)
-    assert commands == ["demo", "train", "eval", "predict", "report", "recipes", "models"]
+    assert commands == [
+        "demo",
+        "train",
+        "eval",
+        "predict",
+        "convert",
+        "report",
+        "recipes",
+        "models",
+    ]
     for command in commands:
         assert main([command, "--help"]) == 0
         assert "usage: vkd" in capsys.readouterr().out

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.datasets.mnist import read_image_file
 
-from vkd.data import fashion_mnist, load_splits, loader
+from vkd.data import fashion_mnist, loader, read_small
 from vkd.errors import UserError
 
 
@@ -29,7 +29,7 @@ def folder(tmp_path):
 
 
 def test_digits_split_is_stratified_and_does_not_leak():
-    splits = load_splits("digits")
+    splits = read_small("digits")
     parts = (splits.train, splits.validation, splits.test)
     assert [len(part) for part in parts] == [718, 180, 899]
     rows = [{image.numpy().tobytes() for image in part.images} for part in parts]
@@ -49,28 +49,28 @@ def test_reads_idx_files_as_torchvision_does(folder):
     expected = read_image_file(str(plain))
     found = fashion_mnist.read_idx(folder / "t10k-images-idx3-ubyte.gz", 3)
     assert torch.equal(found, expected)
-    splits = load_splits("fashion-mnist", folder)
+    splits = read_small("fashion-mnist", folder)
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [45, 5, 20]
-    raw = splits.test.images * splits.std + splits.mean
+    raw = splits.test.images * splits.std[0] + splits.mean[0]
     torch.testing.assert_close(raw, expected[:, None].float() / 255, atol=1e-5, rtol=0)
 
 
 def test_bad_files_are_named(folder):
     (folder / "train-labels-idx1-ubyte").write_bytes(b"hello")
     with pytest.raises(UserError, match=r"train-labels-idx1-ubyte is not an IDX file"):
-        load_splits("fashion-mnist", folder)
+        read_small("fashion-mnist", folder)
     write_idx(folder / "train-labels-idx1-ubyte", np.zeros(49))
     with pytest.raises(UserError, match="50 train images but 49 labels"):
-        load_splits("fashion-mnist", folder)
+        read_small("fashion-mnist", folder)
     (folder / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bbroken")
     with pytest.raises(UserError, match="cannot be read as a gzip file"):
-        load_splits("fashion-mnist", folder)
+        read_small("fashion-mnist", folder)
     with pytest.raises(UserError, match=r"--data-path.*dataset-fashion-mnist"):
-        load_splits("fashion-mnist", folder / "nowhere")
+        read_small("fashion-mnist", folder / "nowhere")
 
 
 def test_batches_carry_the_indices_of_their_images():
-    splits = load_splits("digits", crop_padding=1)
+    splits = read_small("digits", crop_padding=1)
     images, labels, indices = next(iter(loader(splits.validation, 16, shuffle=True)))
     assert torch.equal(images, splits.validation.images[indices])
     assert torch.equal(labels, splits.validation.labels[indices])

@@ -18,8 +18,8 @@ ALLOWED = {
     "models": {"errors", "models"},
     "data": {"errors", "data"},
     "training": {"errors", "config", "training"},
-    "tasks": {*CORE, "errors", "config", "models", "data", "training", "tasks"},
-    "reporting": {"errors", "projection", "training", "reporting"},
+    "tasks": {*CORE, "errors", "config", "models", "data", "training", "reporting", "tasks"},
+    "reporting": {"errors", "config", "projection", "training", "reporting"},
 }
 
 

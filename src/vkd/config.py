@@ -25,7 +25,9 @@ class TrainingConfig:
         batch_size: images per process and step.
         accumulation: steps whose gradients are averaged before the weights change.
         optimizer: any optimiser name of timm.
-        lr: peak learning rate, as the optimiser receives it.
+        lr: peak learning rate, for a step of lr_reference_batch images.
+        lr_reference_batch: the rate grows with the images of a step, over all processes and
+            accumulated batches, divided by this; 0 for a rate that does not depend on them.
         weight_decay: on matrices; never on biases, norms and projections.
         schedule: any schedule name of timm, stepped after every update.
         warmup_epochs: linear warm-up from a hundredth of lr.
@@ -35,6 +37,7 @@ class TrainingConfig:
         mixed_precision: arithmetic of the networks; projections and losses stay in float32.
         device: auto takes CUDA, then MPS, then the CPU.
         compile: compile the student with torch.compile.
+        channels_last: keep images and convolutions in the layout that is fast on GPUs.
         workers: processes that load data.
         checkpoint_every: epochs between checkpoints to resume from; the last is always kept.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
@@ -48,6 +51,7 @@ class TrainingConfig:
     accumulation: int = 1
     optimizer: str = "adamw"
     lr: float = 1e-3
+    lr_reference_batch: int = 0
     weight_decay: float = 0.05
     schedule: str = "cosine"
     warmup_epochs: int = 0
@@ -57,6 +61,7 @@ class TrainingConfig:
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     compile: bool = False
+    channels_last: bool = False
     workers: int = 0
     checkpoint_every: int = 1
     evaluate_every: int = 1
@@ -67,6 +72,7 @@ class TrainingConfig:
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("lr", "weight_decay", "warmup_epochs", "min_lr", "clip_grad", "workers"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
+        self._require("lr_reference_batch", self.lr_reference_batch >= 0, "at least 0")
         self._require("ema_decay", 0 <= self.ema_decay < 1, "from 0 to below 1")
         self._require("warmup_epochs", self.warmup_epochs < self.epochs, "below epochs")
 
@@ -81,13 +87,14 @@ class ClassificationConfig(TrainingConfig):
     """Fields of image classification.
 
     Attributes:
-        dataset: digits or fashion-mnist.
-        data_path: folder of the data, where the data set is not found by itself.
+        dataset: digits; fashion-mnist; folder for images in train/CLASS and val/CLASS, as
+            ImageNet comes; hfds for parquet files or a name on the hub of Hugging Face.
+        data_path: folder (or name) of the data, where the data set is not found by itself.
         student: name of the model to train, of `vkd models` or timm.
         student_layer: the student's submodule whose output is matched.
         teacher: name of the teacher; empty to train alone.
         teacher_layer: the teacher's submodule whose output is the target.
-        teacher_checkpoint: the teacher's weights or run folder.
+        teacher_checkpoint: the teacher's weights or run folder; hub for those timm publishes.
         teacher_recipe: trains the teacher first when no teacher_checkpoint is given.
         projection: map from the student's to the teacher's features.
         normalization: of the teacher's features.
@@ -98,11 +105,20 @@ class ClassificationConfig(TrainingConfig):
         label_smoothing: of the cross-entropy with the labels.
         crop_padding: pixels of padding before a random crop back to size; 0 for no augmentation.
         flip: mirror half of the training images.
-        train_fraction: share of the training split to train on.
+        input_size: side of the images in pixels, for folder and hfds.
+        augmentation: three-augment changes each image to grey, by solarising or by blur (folder,
+            hfds).
+        color_jitter: strength of random changes of colour (folder, hfds).
+        mixup: alpha of mixup; 0 for none.
+        cutmix: alpha of cutmix; where mixup is on as well, each is used for half of the batches.
+        repeated_augmentation: augmented views of an image in an epoch.
+        drop_path: stochastic depth of the student.
+        max_corrupt: unreadable images to put up with (folder, hfds).
+        train_fraction: share of the training split to train on (digits, fashion-mnist).
     """
 
     task: str = "classification"
-    dataset: Literal["digits", "fashion-mnist"] = "digits"
+    dataset: Literal["digits", "fashion-mnist", "folder", "hfds"] = "digits"
     data_path: str = ""
     student: str = "conv_vit_digits"
     student_layer: str = "norm"
@@ -119,12 +135,26 @@ class ClassificationConfig(TrainingConfig):
     label_smoothing: float = 0.0
     crop_padding: int = 0
     flip: bool = False
+    input_size: int = 224
+    augmentation: Literal["none", "three-augment"] = "none"
+    color_jitter: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    repeated_augmentation: int = 1
+    drop_path: float = 0.0
+    max_corrupt: int = 100
     train_fraction: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("feature_weight", "logit_weight", "crop_padding"):
+        for name in ("feature_weight", "logit_weight", "crop_padding", "color_jitter", "mixup",
+                     "cutmix", "max_corrupt"):  # fmt: skip
             self._require(name, getattr(self, name) >= 0, "at least 0")
+        for name in ("input_size", "repeated_augmentation"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        self._require("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
+        if self.mixup or self.cutmix:
+            self._require("batch_size", self.batch_size % 2 == 0, "even for mixup and cutmix")
         self._require("temperature", self.temperature > 0, "above 0")
         self._require("train_fraction", 0 < self.train_fraction <= 1, "above 0 and at most 1")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1")

@@ -60,7 +60,7 @@ class Distiller(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(teacher, nn.Module):
-            adapter = adapter or _adapter_for(student, teacher)
+            adapter = adapter or adapter_for(student, teacher)
             teacher = NetworkTeacher(teacher, teacher_layer, teacher_pool or pool, adapter)
         self.student = student
         self.teacher = teacher
@@ -94,7 +94,11 @@ def _config(model: nn.Module) -> dict[str, Any]:
     return getattr(model, "pretrained_cfg", None) or {}
 
 
-def _adapter_for(student: nn.Module, teacher: nn.Module) -> InputAdapter | None:
+def adapter_for(student: nn.Module, teacher: nn.Module) -> InputAdapter | None:
+    """Return what turns the student's images into the teacher's, by timm's ``pretrained_cfg``.
+
+    None where either does not tell how its images are normalised.
+    """
     ours, theirs = _config(student), _config(teacher)
     if not (ours.get("mean") and theirs.get("mean")):
         return None

@@ -11,6 +11,7 @@ HELP = {
     "train": "train by a recipe",
     "eval": "print a checkpoint's metrics on the test split",
     "predict": "classify image files",
+    "convert": "turn a published checkpoint into safetensors",
     "report": "write one HTML page from run folders",
     "recipes": "list the recipes",
     "models": "list the models",

@@ -13,6 +13,8 @@ from vkd.cli.parser import Parser
 from vkd.config import CONFIGS, config_of, read_recipe, recipe_names
 from vkd.errors import UserError
 
+_EVALUATION_FIELDS = ("data_path", "device", "workers")
+
 
 def demo(arguments: list[str]) -> None:
     """``vkd demo``"""
@@ -58,10 +60,13 @@ def eval(arguments: list[str]) -> None:
     """``vkd eval --checkpoint FILE_OR_RUN``"""
     parser = Parser(prog="vkd eval", description="Metrics of a checkpoint on the test split.")
     _add_checkpoint_flags(parser)
+    parser.add_argument("--data_path", default="", help="folder of the data")
+    parser.add_argument("--workers", type=int, default=0, help="processes that load data")
     flags = parser.parse_args(arguments)
     from vkd import tasks
 
-    _print_metrics(tasks.evaluate(flags.checkpoint, flags.data_path, flags.device))
+    chosen = {name: value for name, value in vars(flags).items() if name in _EVALUATION_FIELDS}
+    _print_metrics(tasks.evaluate(flags.checkpoint, flags.recipe, **chosen))
     tasks.end_processes()
 
 
@@ -73,8 +78,22 @@ def predict(arguments: list[str]) -> None:
     flags = parser.parse_args(arguments)
     from vkd import tasks
 
-    for record in tasks.predict(flags.checkpoint, flags.images, flags.data_path, flags.device):
+    for record in tasks.predict(flags.checkpoint, flags.images, flags.recipe, flags.device):
         print(json.dumps(record))
+
+
+def convert(arguments: list[str]) -> None:
+    """``vkd convert IN OUT``"""
+    parser = Parser(prog="vkd convert", description="A published checkpoint to safetensors.")
+    parser.add_argument("source", metavar="IN", help="the paper's .pth, or any of PyTorch's")
+    parser.add_argument("target", metavar="OUT", help="new .safetensors file")
+    flags = parser.parse_args(arguments)
+    if not flags.target.endswith(".safetensors"):
+        raise UserError(f"OUT must end in .safetensors, found {flags.target}.")
+    from vkd.tasks.convert import convert as convert_checkpoint
+
+    for file in convert_checkpoint(flags.source, flags.target):
+        print(file)
 
 
 def report(arguments: list[str]) -> None:
@@ -114,7 +133,7 @@ def models(arguments: list[str]) -> None:
 
 def _add_checkpoint_flags(parser: Parser) -> None:
     parser.add_argument("--checkpoint", required=True, help="weights file or run folder")
-    parser.add_argument("--data_path", default="", help="folder of the data")
+    parser.add_argument("--recipe", default="", help="where the checkpoint does not tell its own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
@@ -122,4 +141,4 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
     if os.environ.get("RANK", "0") != "0":  # torchrun's other processes know the same
         return
     for name, value in metrics.items():
-        print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+        print(f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {value}")

@@ -1,10 +1,11 @@
-"""Image data sets in memory: read, split, and served in batches."""
+"""Image data sets: read, split, and served in batches."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from timm.data.distributed_sampler import RepeatAugSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -38,24 +39,28 @@ class Images(Dataset):
 
 @dataclass
 class Splits:
-    """Training, validation and test images of a data set, normalised with the training ones."""
+    """Training, validation and test images, and what they are normalised with.
 
-    train: Images
-    validation: Images
-    test: Images
-    mean: float
-    std: float
+    ``train`` is None where there are only images to evaluate on. ``shape`` is (C, H, W).
+    """
+
+    train: Dataset | None
+    validation: Dataset
+    test: Dataset
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    shape: tuple[int, int, int]
     classes: list[str]
 
 
-def load_splits(
+def read_small(
     name: str,
     path: str | Path = "",
     crop_padding: int = 0,
     flip: bool = False,
     train_fraction: float = 1.0,
 ) -> Splits:
-    """Read a data set and split it; the split is the same for every seed.
+    """Read a data set into memory and split it; the split is the same for every seed.
 
     Args:
         name: digits or fashion-mnist.
@@ -68,10 +73,10 @@ def load_splits(
     kept = max(1, round(train_fraction * len(train[0])))
     train = (train[0][:kept], train[1][:kept])
     mean, std = train[0].mean().item(), train[0].std().item()
+    channels, height, width = train[0].shape[1:]
     steps: list[v2.Transform] = []
     if crop_padding:
-        size = tuple(train[0].shape[-2:])
-        steps.append(v2.RandomCrop(size, padding=crop_padding, fill=-mean / std))
+        steps.append(v2.RandomCrop((height, width), padding=crop_padding, fill=-mean / std))
     if flip:
         steps.append(v2.RandomHorizontalFlip())
     transform = v2.Compose(steps) if steps else None
@@ -80,26 +85,42 @@ def load_splits(
         return Images((part[0] - mean) / std, part[1], augment)
 
     return Splits(
-        images_of(train, transform), images_of(validation), images_of(test), mean, std, classes
+        images_of(train, transform),
+        images_of(validation),
+        images_of(test),
+        (mean,),
+        (std,),
+        (channels, height, width),
+        classes,
     )
 
 
 def loader(
-    images: Images,
+    images: Dataset,
     batch_size: int,
     shuffle: bool = False,
     workers: int = 0,
     drop_last: bool = False,
+    repeats: int = 1,
 ) -> DataLoader:
-    """Return a loader of (images, labels, indices) batches."""
+    """Return a loader of (images, labels, indices) batches.
+
+    ``repeats`` above 1 shows that many augmented views of a third (for 3) of the images in each
+    epoch (repeated augmentation, Hoffer et al. 2020).
+    """
+    sampler = None
+    if repeats > 1:
+        sampler = RepeatAugSampler(images, 1, 0, num_repeats=repeats, selected_round=0)
     return DataLoader(
         images,
         batch_size,
-        shuffle=shuffle,
+        shuffle=shuffle and sampler is None,
+        sampler=sampler,
         num_workers=workers,
         drop_last=drop_last,
-        collate_fn=_as_fetched,
+        collate_fn=_as_fetched if isinstance(images, Images) else None,
         persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
     )
 
 

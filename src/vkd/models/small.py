@@ -6,6 +6,8 @@ from timm.models import register_model
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from vkd.models.conv_stem import ConvStem
+
 
 class SmallCNN(nn.Module):
     """Convolutions in stages that halve the size; ``features`` is the last map (N, D, H, W).
@@ -38,35 +40,6 @@ class SmallCNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, C, H, W) to logits (N, classes)."""
         return self.head(self.features(images).mean((2, 3)))
-
-
-class ConvStem(nn.Module):
-    """Patch embedding of timm's ViT: a 3x3 convolution, then a non-overlapping one."""
-
-    def __init__(
-        self,
-        img_size: int,
-        patch_size: int,
-        in_chans: int,
-        embed_dim: int,
-        bias: bool = True,
-        **_: Any,
-    ) -> None:
-        super().__init__()
-        self.num_patches = (img_size // patch_size) ** 2
-        self.patch_size = (patch_size, patch_size)
-        self.grid_size = (img_size // patch_size, img_size // patch_size)
-        hidden = embed_dim // 2
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_chans, hidden, 3, padding=1, bias=False),
-            nn.BatchNorm2d(hidden),
-            nn.ReLU(),
-            nn.Conv2d(hidden, embed_dim, patch_size, stride=patch_size, bias=bias),
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images (N, C, H, W) to tokens (N, L, embed_dim)."""
-        return self.stem(images).flatten(2).transpose(1, 2)
 
 
 def _conv_vit(shape: dict[str, Any], given: dict[str, Any]) -> VisionTransformer:

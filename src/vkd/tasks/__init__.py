@@ -1,6 +1,7 @@
 """What the command line does: train, evaluate and predict, for the task that a recipe names."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,16 @@ from accelerate import PartialState
 from accelerate.utils import set_seed
 
 from vkd.config import ClassificationConfig, TrainingConfig, config_of, read_recipe
-from vkd.data import loader
 from vkd.errors import UserError
 from vkd.models import create_model, read_metadata
+from vkd.reporting.model_card import model_facts, write_model_card
 from vkd.tasks.classification import (
     ClassificationTask,
     evaluate_classifier,
+    evaluation_loader,
     predict_images,
     read_splits,
+    student_shape,
 )
 from vkd.training.checkpoint import open_run_folder
 from vkd.training.trainer import Trainer, make_accelerator
@@ -40,7 +43,14 @@ def train(
         open_run_folder(folder, config, resume or not is_first)
     config = replace(config, teacher_checkpoint=_teacher_checkpoint(config, folder, show))
     set_seed(config.seed)
-    return Trainer(ClassificationTask(config), config, folder, show).fit(resume)
+    task = ClassificationTask(config)
+    # Equal weights everywhere, but not the same mixing and dropout on every process.
+    set_seed(config.seed, device_specific=True)
+    metrics = Trainer(task, config, folder, show).fit(resume)
+    if PartialState().is_main_process:
+        facts = model_facts(task.model, task.splits.shape)
+        write_model_card(folder / "README.md", config, metrics, facts)
+    return metrics
 
 
 def end_processes() -> None:
@@ -65,38 +75,55 @@ def _teacher_checkpoint(config: ClassificationConfig, folder: Path, show: bool) 
     return str(teacher_folder)
 
 
-def evaluate(checkpoint: str, data_path: str = "", device: str = "auto") -> dict[str, float]:
+def evaluate(checkpoint: str, recipe: str = "", **changes: Any) -> dict[str, float]:
     """Return the test metrics of a checkpoint, a weights file or run folder.
 
+    Beside the task's metrics: ``parameters`` and multiply-adds (``macs``) of the model and
+    ``images_per_second`` of this evaluation, data loading included.
+
+    Args:
+        checkpoint: weights file or run folder.
+        recipe: name or file, where the checkpoint does not tell its own.
+        **changes: fields of the recipe to change, for example ``data_path``.
+
     Raises:
-        UserError: if it is not a checkpoint of ours.
+        UserError: if it is not a checkpoint, or not one of the recipe's model.
     """
-    config = _config_of_checkpoint(checkpoint, data_path, device)
+    config = _config_of_checkpoint(checkpoint, recipe, changes)
     accelerator = make_accelerator(config)
-    model = create_model(config.student, checkpoint)
-    batches = loader(read_splits(config).test, 512)
+    splits = read_splits(config)
+    model = create_model(config.student, checkpoint, **student_shape(config, splits))
+    facts = model_facts(model, splits.shape)
+    batches = evaluation_loader(config, splits.test)
     model, batches = accelerator.prepare(model, batches)
-    return evaluate_classifier(model, batches, accelerator)
+    began = time.perf_counter()
+    metrics = evaluate_classifier(model, batches, accelerator)
+    speed = len(splits.test) / (time.perf_counter() - began)  # type: ignore[arg-type]
+    return metrics | facts | {"images_per_second": speed}
 
 
 def predict(
-    checkpoint: str, images: list[str], data_path: str = "", device: str = "auto"
+    checkpoint: str, images: list[str], recipe: str = "", device: str = "auto"
 ) -> list[dict[str, Any]]:
     """Return a record for each image file: its class and the probability.
 
     Raises:
         UserError: if the checkpoint or an image cannot be read.
     """
-    config = _config_of_checkpoint(checkpoint, data_path, device)
+    config = _config_of_checkpoint(checkpoint, recipe, {"device": device})
     model = create_model(config.student, checkpoint)
-    return predict_images(model, read_splits(config), [Path(image) for image in images])
+    return predict_images(model, read_metadata(checkpoint), [Path(image) for image in images])
 
 
-def _config_of_checkpoint(checkpoint: str, data_path: str, device: str) -> ClassificationConfig:
+def _config_of_checkpoint(
+    checkpoint: str, recipe: str, changes: dict[str, Any]
+) -> ClassificationConfig:
     metadata = read_metadata(checkpoint)
-    if "recipe" not in metadata:
-        raise UserError(f"{checkpoint} does not say which recipe trained it; it is not ours.")
-    values = json.loads(metadata["recipe"]) | {"device": device}
-    config = config_of(values | ({"data_path": data_path} if data_path else {}))
+    if not recipe and "recipe" not in metadata:
+        raise UserError(
+            f"{checkpoint} does not say which recipe its model belongs to; name it with --recipe."
+        )
+    values = read_recipe(recipe) if recipe else json.loads(metadata["recipe"])
+    config = config_of(values | {key: value for key, value in changes.items() if value != ""})
     assert isinstance(config, ClassificationConfig)
     return config

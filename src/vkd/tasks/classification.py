@@ -1,11 +1,16 @@
 """Image classification: a student alone, or taught by logits, features or both."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from accelerate import Accelerator
 from PIL import Image, UnidentifiedImageError
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data.mixup import Mixup
+from timm.models.deit import VisionTransformerDistilled
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -14,8 +19,10 @@ from torchvision.transforms import v2
 
 from vkd.baselines import PROJECTIONS, logit_loss
 from vkd.config import ClassificationConfig
-from vkd.data import Splits, load_splits, loader
-from vkd.distiller import Distiller
+from vkd.data import READERS, Splits, loader, read_small
+from vkd.data.photographs import read_photographs
+from vkd.data.transforms import evaluation_transform, training_transform
+from vkd.distiller import Distiller, adapter_for
 from vkd.errors import UserError
 from vkd.loss import FeatureLoss
 from vkd.models import create_model
@@ -28,11 +35,15 @@ Batch = tuple[Tensor, Tensor, Tensor]
 class ClassificationModule(nn.Module):
     """A student with its losses: cross-entropy, and the teacher's where they have weight.
 
+    A student with two heads (``set_distilled_training``) learns labels by the first and the
+    teacher's logits by the second.
+
     Args:
         student: the classifier.
         config: weights and kinds of the losses.
         teacher: answers for features and logits; None to train alone.
         example: an image batch to find feature sizes with.
+        num_classes: classes, for mixup.
     """
 
     def __init__(
@@ -41,11 +52,14 @@ class ClassificationModule(nn.Module):
         config: ClassificationConfig,
         teacher: Teacher | None = None,
         example: Tensor | None = None,
+        num_classes: int = 10,
     ) -> None:
         super().__init__()
         self.config = config
         self.teacher = teacher
         self.network = student
+        if config.channels_last:
+            student.to(memory_format=torch.channels_last)
         if teacher is not None and config.feature_weight:
             self.network = Distiller(
                 student,
@@ -58,6 +72,18 @@ class ClassificationModule(nn.Module):
                 ),
                 example=example,
             )
+        if isinstance(student, VisionTransformerDistilled):
+            student.set_distilled_training(bool(config.logit_weight))
+        if config.compile:
+            student.compile()
+        self._mixup = None
+        if config.mixup or config.cutmix:
+            self._mixup = Mixup(
+                config.mixup,
+                config.cutmix,
+                label_smoothing=config.label_smoothing,
+                num_classes=num_classes,
+            )
 
     @property
     def student(self) -> nn.Module:
@@ -65,31 +91,40 @@ class ClassificationModule(nn.Module):
         return self.network.student if isinstance(self.network, Distiller) else self.network
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that timm's optimisers must not decay: the projection's."""
-        return {
+        """Names of parameters that timm's optimisers must not decay: the projection's, and those
+        that the student names."""
+        names = {
             f"{name}.parameter"
             for name, module in self.named_modules()
             if isinstance(module, OrthogonalProjection)
         }
+        prefix = "network.student." if isinstance(self.network, Distiller) else "network."
+        spared: set[str] = getattr(self.student, "no_weight_decay", set)()
+        return names | {prefix + name for name in spared}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted loss terms of (images, labels, indices)."""
         images, labels, indices = batch
         config, terms = self.config, {}
+        smoothing = config.label_smoothing
+        if self._mixup is not None:
+            images, labels = self._mixup(images, labels)
+            smoothing = 0.0
+        if config.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
         teacher_logits = None
         if isinstance(self.network, Distiller):
             logits, feature_loss, teacher_logits = self.network(images, indices)
             terms["feature"] = config.feature_weight * feature_loss
         else:
             logits = self.network(images)
+        label_logits, taught_logits = logits if isinstance(logits, tuple) else (logits, logits)
         if self.teacher is not None and config.logit_weight:
             if teacher_logits is None:
                 teacher_logits = self.teacher(images, indices).logits
-            divergence = logit_loss(logits, teacher_logits, config.temperature)
+            divergence = logit_loss(taught_logits, teacher_logits, config.temperature)
             terms["logit"] = config.logit_weight * divergence
-        terms["label"] = F.cross_entropy(
-            logits.float(), labels, label_smoothing=config.label_smoothing
-        )
+        terms["label"] = F.cross_entropy(label_logits.float(), labels, label_smoothing=smoothing)
         return terms
 
 
@@ -98,6 +133,9 @@ class ClassificationTask:
 
     Args:
         config: the recipe, with ``teacher_checkpoint`` set where it has a teacher.
+
+    Raises:
+        UserError: if there are no images to train on, or the teacher does not suit them.
     """
 
     metric = "accuracy"
@@ -105,37 +143,58 @@ class ClassificationTask:
     def __init__(self, config: ClassificationConfig) -> None:
         self.config = config
         self.splits = read_splits(config)
-        self.model = create_model(config.student)
-        example = self.splits.validation.images[:2]
-        self.module = ClassificationModule(self.model, config, self._teacher(), example)
+        if self.splits.train is None:
+            raise UserError(f"--data-path {config.data_path} has no folder train.")
+        self.model = create_model(config.student, **student_shape(config, self.splits))
+        example = torch.zeros(2, *self.splits.shape)
+        self.module = ClassificationModule(
+            self.model, config, self._teacher(example), example, len(self.splits.classes)
+        )
 
-    def _teacher(self) -> NetworkTeacher | None:
+    def _teacher(self, example: Tensor) -> NetworkTeacher | None:
         config = self.config
         if not (config.feature_weight or config.logit_weight):
             return None
         model = create_model(config.teacher, config.teacher_checkpoint)
-        return NetworkTeacher(model, config.teacher_layer)
+        teacher = NetworkTeacher(
+            model, config.teacher_layer, adapter=adapter_for(self.model, model)
+        )
+        known, classes = teacher(example).logits.shape[1], len(self.splits.classes)
+        if config.logit_weight and known != classes:
+            raise UserError(
+                f"--teacher {config.teacher} knows {known} classes and the data has {classes}; "
+                "logits can be distilled between equal classes only, so set --logit-weight 0."
+            )
+        return teacher
 
     def train_loader(self) -> DataLoader:
         """Shuffled batches of the training split."""
         config = self.config
+        assert self.splits.train is not None
         return loader(
             self.splits.train,
             config.batch_size,
             shuffle=True,
             workers=config.workers,
             drop_last=True,
+            repeats=config.repeated_augmentation,
         )
 
     def validation_loader(self) -> DataLoader:
         """Batches of the validation split."""
-        return loader(self.splits.validation, 512)
+        return evaluation_loader(self.config, self.splits.validation)
 
     def evaluate(
         self, model: nn.Module, batches: DataLoader, accelerator: Accelerator
     ) -> dict[str, float]:
         """Return top-1 ``accuracy``, ``top5`` (in %) and cross-entropy ``loss``."""
         return evaluate_classifier(model, batches, accelerator)
+
+    def metadata(self) -> dict[str, str]:
+        """What using the weights needs to know: class names and how images are prepared."""
+        splits = self.splits
+        inputs = {"mean": splits.mean, "std": splits.std, "shape": splits.shape}
+        return {"classes": json.dumps(splits.classes), "inputs": json.dumps(inputs)}
 
     def extra_state(self) -> dict[str, dict[str, Tensor]]:
         """The projection's weight, for the report."""
@@ -146,24 +205,56 @@ class ClassificationTask:
         return {} if weight is None else {"projection": {"weight": weight}}
 
 
+def student_shape(config: ClassificationConfig, splits: Splits) -> dict[str, Any]:
+    """Return the keyword arguments that fit a model to the data."""
+    channels, height, _ = splits.shape
+    shape: dict[str, Any] = {"num_classes": len(splits.classes), "in_chans": channels}
+    known = timm.models.get_pretrained_cfg(config.student, allow_unregistered=True)
+    if known is not None and known.fixed_input_size and known.input_size[1] != height:
+        shape["img_size"] = height
+    if config.drop_path:
+        shape["drop_path_rate"] = config.drop_path
+    return shape
+
+
+def evaluation_loader(config: ClassificationConfig, images: Any) -> DataLoader:
+    """Batches to evaluate on, in order."""
+    return loader(images, max(config.batch_size, 256), workers=config.workers)
+
+
 @torch.no_grad()
 def evaluate_classifier(
     model: nn.Module, batches: DataLoader, accelerator: Accelerator
 ) -> dict[str, float]:
     """Return top-1 ``accuracy`` and ``top5`` in % and the mean cross-entropy ``loss``.
 
-    Every image counts once, on any number of processes.
+    Every image counts once, on any number of processes; the label -1 does not count. Where there
+    are any such, ``skipped`` tells how many.
     """
     model.eval()
-    totals = torch.zeros(4, device=accelerator.device)
+    totals = torch.zeros(5, dtype=torch.float64, device=_wide(accelerator.device))
     for images, labels, _ in batches:
-        logits, labels = accelerator.gather_for_metrics((model(images), labels))
-        totals[0] += _hits(logits, labels, 1)
-        totals[1] += _hits(logits, labels, min(5, logits.shape[1]))
-        totals[2] += F.cross_entropy(logits.float(), labels, reduction="sum")
-        totals[3] += len(labels)
-    top1, top5, loss, count = totals.tolist()
-    return {"accuracy": 100 * top1 / count, "top5": 100 * top5 / count, "loss": loss / count}
+        with accelerator.autocast():
+            logits = model(images).float()
+        logits, labels = accelerator.gather_for_metrics((logits, labels))
+        valid = labels >= 0
+        totals[4] += len(labels) - valid.sum()
+        logits, labels = logits[valid], labels[valid]
+        if len(labels):
+            totals[0] += _hits(logits, labels, 1)
+            totals[1] += _hits(logits, labels, min(5, logits.shape[1]))
+            totals[2] += F.cross_entropy(logits, labels, reduction="sum")
+            totals[3] += len(labels)
+    top1, top5, loss, count, skipped = totals.tolist()
+    if not count:
+        raise UserError("None of the images to evaluate on could be read.")
+    metrics = {"accuracy": 100 * top1 / count, "top5": 100 * top5 / count, "loss": loss / count}
+    return metrics | ({"skipped": skipped} if skipped else {})
+
+
+def _wide(device: torch.device) -> torch.device:
+    """The device, or the CPU where it has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def _hits(logits: Tensor, labels: Tensor, top_k: int) -> Tensor:
@@ -174,37 +265,92 @@ def _hits(logits: Tensor, labels: Tensor, top_k: int) -> Tensor:
 
 
 def read_splits(config: ClassificationConfig) -> Splits:
-    """Return the data of a recipe."""
-    return load_splits(
-        config.dataset, config.data_path, config.crop_padding, config.flip, config.train_fraction
+    """Return the data of a recipe.
+
+    Raises:
+        UserError: if they are not where the recipe says.
+    """
+    if config.dataset in READERS:
+        return read_small(
+            config.dataset,
+            config.data_path,
+            config.crop_padding,
+            config.flip,
+            config.train_fraction,
+        )
+    size = config.input_size
+    train, validation, classes = read_photographs(
+        config.dataset,
+        config.data_path,
+        training_transform(size, config.augmentation, config.color_jitter, config.flip),
+        evaluation_transform(size),
+        config.max_corrupt,
+    )
+    return Splits(
+        train,
+        validation,
+        validation,
+        IMAGENET_DEFAULT_MEAN,
+        IMAGENET_DEFAULT_STD,
+        (3, size, size),
+        classes,
     )
 
 
-def predict_images(model: nn.Module, splits: Splits, files: list[Path]) -> list[dict[str, Any]]:
+def predict_images(
+    model: nn.Module, metadata: dict[str, str], files: list[Path]
+) -> list[dict[str, Any]]:
     """Return the class and its probability for each image file.
 
-    Files are read in grey, resized to the model's size and normalised as in training.
+    ``metadata`` is what the checkpoint says of its classes and inputs; without, ImageNet's are
+    taken.
 
     Raises:
         UserError: if a file is not an image.
     """
-    size = splits.test.images.shape[-2:]
-    images = torch.stack([_read_image(file, size) for file in files])
+    size = getattr(getattr(model, "patch_embed", None), "img_size", (224, 224))
+    default = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD, "shape": (3, *size)}
+    inputs = json.loads(metadata.get("inputs", "null")) or default
+    classes = json.loads(metadata.get("classes", "null"))
+    prepare = _preparation(inputs)
+    images = torch.stack([prepare(_read_image(file, inputs["shape"][0])) for file in files])
     with torch.no_grad():
-        probabilities = model.eval()((images - splits.mean) / splits.std).softmax(1)
-    best, classes = probabilities.max(1)
+        probabilities = model.eval()(images).softmax(1)
+    best, indices = probabilities.max(1)
+    names = classes or _imagenet_names(probabilities.shape[1])
     return [
-        {"image": str(file), "class": splits.classes[index], "probability": round(score, 4)}
-        for file, score, index in zip(files, best.tolist(), classes.tolist(), strict=True)
+        {"image": str(file), "class": names[index], "probability": round(score, 4)}
+        for file, score, index in zip(files, best.tolist(), indices.tolist(), strict=True)
     ]
 
 
-def _read_image(file: Path, size: torch.Size) -> Tensor:
+def _preparation(inputs: dict[str, Any]) -> v2.Transform:
+    channels, height, width = inputs["shape"]
+    if channels == 3:
+        return evaluation_transform(height)
+    return v2.Compose(
+        [
+            v2.Resize((height, width), interpolation=v2.InterpolationMode.BICUBIC),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(inputs["mean"], inputs["std"]),
+            v2.ToPureTensor(),
+        ]
+    )
+
+
+def _imagenet_names(count: int) -> list[str]:
+    if count != 1000:
+        return [str(index) for index in range(count)]
+    info = timm.data.ImageNetInfo()
+    return [info.index_to_description(index) for index in range(count)]
+
+
+def _read_image(file: Path, channels: int) -> Image.Image:
     try:
         with Image.open(file) as image:
-            grey = image.convert("L").resize((size[1], size[0]), Image.Resampling.BICUBIC)
+            return image.convert("L" if channels == 1 else "RGB")
     except FileNotFoundError:
         raise UserError(f"There is no image {file}.") from None
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, OSError, SyntaxError):
         raise UserError(f"{file} is not an image.") from None
-    return v2.functional.to_dtype(v2.functional.to_image(grey), torch.float32, scale=True)

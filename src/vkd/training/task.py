@@ -38,6 +38,10 @@ class Task(Protocol):
         """Metrics of ``model``, each sample counted once on any number of processes."""
         ...
 
+    def metadata(self) -> dict[str, str]:
+        """What the weights file says of itself, beside the recipe."""
+        ...
+
     def extra_state(self) -> dict[str, dict[str, Tensor]]:
         """Tensors to save beside the weights, by file name; not needed to deploy the model."""
         ...

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
@@ -37,7 +38,9 @@ class Trainer:
         self.task, self.config, self.folder, self.show = task, config, folder, show
         self.accelerator = make_accelerator(config)
         self._ema = ModelEmaV3(task.model, config.ema_decay) if config.ema_decay else None
-        optimizer = _optimizer(task.module, config)
+        images = config.batch_size * config.accumulation * self.accelerator.num_processes
+        lr = config.lr * images / (config.lr_reference_batch or images)
+        optimizer = _optimizer(task.module, config, lr)
         self.module, self.optimizer, self.train_batches, self.validation_batches = (
             self.accelerator.prepare(
                 task.module, optimizer, task.train_loader(), task.validation_loader()
@@ -55,7 +58,7 @@ class Trainer:
             config.schedule,
             num_epochs=config.epochs - config.warmup_epochs,
             warmup_epochs=config.warmup_epochs,
-            warmup_lr=config.lr / 100,
+            warmup_lr=lr / 100,
             warmup_prefix=True,
             min_lr=config.min_lr,
             step_on_epochs=False,
@@ -145,7 +148,7 @@ class Trainer:
     def _save_weights(self) -> None:
         if not self.accelerator.is_main_process:
             return
-        metadata = {"recipe": json.dumps(asdict(self.config))}
+        metadata = self.task.metadata() | {"recipe": json.dumps(asdict(self.config))}
         weights = self._final_model().state_dict()
         save_tensors(weights, self.folder / "model.safetensors", metadata)
         for name, tensors in self.task.extra_state().items():
@@ -163,16 +166,21 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         raise UserError(f"--device {config.device} is not available here; use auto or cpu.")
     # A teacher may train in another precision, earlier in this process.
     AcceleratorState._reset_state(reset_partial_state=False)
+    on_cpu = config.device == "cpu" or not (available["cuda"] or available["mps"])
+    if config.mixed_precision == "fp16" and on_cpu:
+        warnings.warn("There is no fp16 on the CPU; training in float32.", stacklevel=2)
     return Accelerator(
         cpu=config.device == "cpu",
-        mixed_precision=config.mixed_precision,
+        mixed_precision="no"
+        if on_cpu and config.mixed_precision == "fp16"
+        else config.mixed_precision,
         gradient_accumulation_steps=config.accumulation,
-        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True),
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=config.seed),
         step_scheduler_with_optimizer=False,
     )
 
 
-def _optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def _optimizer(module: nn.Module, config: TrainingConfig, lr: float) -> torch.optim.Optimizer:
     return create_optimizer_v2(
-        module, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay
+        module, opt=config.optimizer, lr=lr, weight_decay=config.weight_decay
     )

@@ -1,0 +1,161 @@
+"""Image folders and Hugging Face data sets, read one image at a time by timm's readers."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from timm.data import create_dataset
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from vkd.errors import RunError, UserError
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_SPLITS = {"train": ("train",), "validation": ("validation", "val", "test")}
+
+
+class Photographs(Dataset):
+    """Items (image, label, index) of a timm reader; unreadable images are named and skipped.
+
+    In training, the next readable image takes the place of an unreadable one. In evaluation it
+    gets the label -1, which no metric counts, so that every other image counts exactly once.
+
+    Args:
+        reader: a timm reader.
+        transform: makes a tensor of a PIL image.
+        substitute: True in training.
+        max_corrupt: unreadable images that are put up with.
+
+    Raises:
+        RunError: when there are more unreadable images.
+    """
+
+    def __init__(
+        self, reader: Any, transform: v2.Transform, substitute: bool = False, max_corrupt: int = 100
+    ) -> None:
+        self.reader, self.transform = reader, transform
+        self.substitute, self.max_corrupt = substitute, max_corrupt
+        # Shared with the processes that load, so that an image is counted once.
+        self._corrupt = torch.zeros(len(reader), dtype=torch.bool).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    @property
+    def skipped(self) -> int:
+        """Images found unreadable so far."""
+        return int(self._corrupt.sum())
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
+        for step in range(len(self)):
+            current = (index + step) % len(self)
+            read = None if self._corrupt[current] else self._read(current)
+            if read is not None:
+                return self.transform(read[0]), read[1], current
+            if not self.substitute:
+                return torch.zeros_like(self.transform(Image.new("RGB", (8, 8)))), -1, current
+        raise RunError(f"None of the {len(self)} images can be read.")
+
+    def _read(self, index: int) -> tuple[Image.Image, int] | None:
+        try:
+            file, label = self.reader[index]
+            with Image.open(file) as image:
+                return image.convert("RGB"), int(label)
+        except _UNREADABLE:
+            self._corrupt[index] = True
+            name = self.reader.filename(index)
+            print(f"vkd: skipped {name}, no readable image ({self.skipped})", file=sys.stderr)
+            if self.skipped > self.max_corrupt:
+                raise RunError(
+                    f"{self.skipped} images cannot be read, more than --max-corrupt "
+                    f"{self.max_corrupt}; the last is {name}."
+                ) from None
+            return None
+
+
+def read_photographs(
+    kind: str,
+    path: str,
+    train_transform: v2.Transform,
+    evaluation: v2.Transform,
+    max_corrupt: int = 100,
+) -> tuple[Photographs | None, Photographs, list[str]]:
+    """Return the training part (None where it is absent), the validation part and class names.
+
+    Args:
+        kind: ``folder`` for train/CLASS/IMAGE and val/CLASS/IMAGE, nested or not, the class being
+            the innermost folder; ``hfds`` for a data set of Hugging Face: parquet files in a
+            folder, or its name on the hub.
+        path: the folder or name.
+        train_transform, evaluation: of the two parts.
+        max_corrupt: unreadable images in a part that are put up with.
+
+    Raises:
+        UserError: if there is nothing at ``path``, or the parts have different classes.
+    """
+    reading = _folder if kind == "folder" else _hugging_face
+    train = reading(path, "train", None)
+    classes = train.class_to_idx if train is not None else None
+    validation = reading(path, "validation", classes)
+    if validation is None:
+        raise UserError(
+            f"--data-path {path or '(empty)'} has no folder val with images in classes."
+        )
+    names = _class_names(classes or validation.class_to_idx)
+    kept = None if train is None else Photographs(train, train_transform, True, max_corrupt)
+    return kept, Photographs(validation, evaluation, False, max_corrupt), names
+
+
+def _class_names(class_to_index: dict[str, int]) -> list[str]:
+    return [str(name) for name, _ in sorted(class_to_index.items(), key=lambda item: item[1])]
+
+
+def _folder(path: str, split: str, classes: dict[str, int] | None) -> Any:
+    for name in _SPLITS[split]:
+        folder = Path(path) / name
+        if not (path and folder.is_dir()):
+            continue
+        if classes is not None:
+            _check_classes(folder, classes)
+        try:
+            return create_dataset("", str(folder), search_split=False, class_map=classes).reader
+        except RuntimeError:
+            raise UserError(f"{folder} has no images in class folders.") from None
+    return None
+
+
+def _check_classes(folder: Path, classes: dict[str, int]) -> None:
+    # timm leaves out images of classes it does not know, which would flatter the accuracy.
+    leaves = {f.name for f in folder.rglob("*") if f.is_dir() and _holds_files(f)}
+    unknown = sorted(leaves - classes.keys())
+    if unknown:
+        raise UserError(f"{folder} has classes that the training part has not: {unknown[:5]}.")
+
+
+def _holds_files(folder: Path) -> bool:
+    return any(entry.is_file() for entry in folder.iterdir())
+
+
+def _hugging_face(path: str, split: str, classes: dict[str, int] | None) -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise UserError(
+            "--dataset hfds needs the package datasets: pip install datasets."
+        ) from None
+    available = _hub_splits(datasets, path)
+    for name in _SPLITS[split]:
+        if name in available:
+            return create_dataset(f"hfds/{path}", None, split=name).reader
+    return None
+
+
+def _hub_splits(datasets: Any, path: str) -> list[str]:
+    try:
+        return list(datasets.get_dataset_split_names(path))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"--data-path {path} is no data set of Hugging Face: {reason}") from None

@@ -1,0 +1,130 @@
+"""Weights files: reading them safely, fitting them to models, converting them."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from vkd.errors import UserError
+from vkd.models.release import read_release, split_projector
+
+_DEIT_WIDTHS = {192: "deit_ti_distilled", 384: "deit_s_distilled", 768: "deit_b_distilled"}
+
+
+def load_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
+    """Load weights into ``model`` and return it.
+
+    Args:
+        model: the network.
+        path: safetensors, a ``.pth`` of the paper's release or of PyTorch, or a run folder. A
+            projector in it is left out; ``read_projection`` fetches it.
+
+    Raises:
+        UserError: if the file is absent, is not a checkpoint, would run code, or its keys or
+            shapes differ from the model's; the message lists them.
+    """
+    file = checkpoint_file(path)
+    state, _ = split_projector(read_weights(file))
+    check_fit(model, state, file)
+    model.load_state_dict(state)
+    return model
+
+
+def read_projection(path: str | Path) -> Tensor:
+    """Return the orthonormal matrix (teacher_dim, student_dim) in a release's checkpoint.
+
+    Raises:
+        UserError: if the file holds no projector.
+    """
+    file = checkpoint_file(path)
+    weight = split_projector(read_weights(file))[1]
+    if weight is None:
+        raise UserError(f"{file} holds no projector.")
+    return weight
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Return all tensors of a weights file by our names."""
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        if file.suffix == ".safetensors":
+            raise UserError(f"{file} is not a safetensors file: {error}.") from None
+    return read_release(file)
+
+
+def check_fit(model: nn.Module, state: dict[str, Tensor], file: Path) -> None:
+    """Raise ``UserError`` with every key that is missing, unexpected or of another shape."""
+    expected = model.state_dict()
+    differences = {
+        "missing": [key for key in expected if key not in state],
+        "unexpected": [key for key in state if key not in expected],
+        "of another shape": [
+            f"{key} {tuple(state[key].shape)} for {tuple(expected[key].shape)}"
+            for key in state
+            if key in expected and state[key].shape != expected[key].shape
+        ],
+    }
+    found = [f"{kind}: {', '.join(keys)}" for kind, keys in differences.items() if keys]
+    if found:
+        raise UserError(f"{file} does not fit {type(model).__name__}; " + "; ".join(found) + ".")
+
+
+def checkpoint_file(path: str | Path) -> Path:
+    """Return the weights file that a file or run folder names."""
+    file = Path(path)
+    file = file / "model.safetensors" if file.is_dir() else file
+    if not file.is_file():
+        raise UserError(f"There is no checkpoint at {file}.")
+    return file
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Return what a safetensors file says of itself: its ``recipe`` as JSON, among others."""
+    file = checkpoint_file(path)
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return opened.metadata() or {}
+    except SafetensorError as error:
+        if file.suffix != ".safetensors":
+            return {}
+        raise UserError(f"{file} is not a safetensors file: {error}.") from None
+
+
+def architecture_of(state: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
+    """Return the name of the paper's model that ``state`` is of, and its keyword arguments.
+
+    The name is empty where the weights are of none of them.
+    """
+    if "patch_embed.conv.6.weight" not in state or "pos_embed" not in state:
+        return "", {}
+    _, positions, width = state["pos_embed"].shape
+    if width not in _DEIT_WIDTHS or "head.weight" not in state:
+        return "", {}
+    size = 16 * math.isqrt(positions - 2)
+    return _DEIT_WIDTHS[width], {"num_classes": len(state["head.weight"]), "img_size": size}
+
+
+def write_converted(
+    state: dict[str, Tensor], projection: Tensor | None, target: Path, metadata: dict[str, str]
+) -> list[Path]:
+    """Write weights, and a projection beside them, as safetensors; return the files.
+
+    Raises:
+        UserError: if a file is there already.
+    """
+    beside = target.with_name(f"{target.stem}-projection.safetensors")
+    parts = [(target, state)]
+    if projection is not None:
+        parts.append((beside, {"weight": projection}))
+    for file, _ in parts:
+        if file.exists():
+            raise UserError(f"{file} exists already; name a new file.")
+    for file, tensors in parts:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # A slice shares its storage with the whole; safetensors stores each tensor by itself.
+        save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, file, metadata)
+    return [file for file, _ in parts]

@@ -1,0 +1,100 @@
+"""The checkpoint files of the paper's release, and others of PyTorch, read without running code."""
+
+import argparse
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy._core.multiarray import scalar
+from torch import Tensor
+
+from vkd.errors import UserError
+
+# What the release saves beside tensors: its flags, and losses as numpy numbers. None of these
+# can run code when it is unpickled.
+_HARMLESS = [
+    argparse.Namespace,
+    scalar,
+    (scalar, "numpy.core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
+]
+_WEIGHTS = ("student", "model", "state_dict", "model_state_dict")
+_RENAMED = {"conv_embed.": "patch_embed."}
+PROJECTOR = "projector."
+_ORIGINAL = f"{PROJECTOR}parametrizations.weight.original"
+_BASE = f"{PROJECTOR}parametrizations.weight.0.base"
+
+
+def read_release(file: Path) -> dict[str, Tensor]:
+    """Return the weights in a ``.pth`` file by our names, a projector's among them.
+
+    Takes the release's training files (``student`` or ``model`` beside optimiser and the like),
+    DeiT's teacher files (``model``), and plain state dicts; a ``module.`` prefix is dropped.
+
+    Raises:
+        UserError: if the file is not a checkpoint, or its pickle asks for anything that is not a
+            tensor or a plain value; nothing of it is run.
+    """
+    saved = _unpickle(file)
+    for name in _WEIGHTS:
+        if isinstance(saved, dict) and isinstance(saved.get(name), dict):
+            saved = saved[name]
+            break
+    tensors = saved.items() if isinstance(saved, dict) else ()
+    state = {_our_name(key): value for key, value in tensors if isinstance(value, Tensor)}
+    if not state:
+        raise UserError(f"{file} holds no weights; expected a state dict under one of {_WEIGHTS}.")
+    return state
+
+
+def _our_name(key: str) -> str:
+    key = key.removeprefix("module.")
+    for theirs, ours in _RENAMED.items():
+        if key.startswith(theirs):
+            return ours + key.removeprefix(theirs)
+    return key
+
+
+def _unpickle(file: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        if named:
+            raise UserError(
+                f"{file} is refused: its pickle asks for {named[1]}, "
+                "where a checkpoint holds tensors and plain values only."
+            ) from None
+        raise UserError(f"{file} is not a checkpoint of PyTorch or safetensors.") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+        raise UserError(f"{file} is not a checkpoint of PyTorch or safetensors.") from None
+
+
+def split_projector(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Split a release's weights into the model's and the projector's orthonormal matrix.
+
+    The matrix (teacher_dim, student_dim) is None where there is no projector.
+    """
+    model = {key: value for key, value in state.items() if not key.startswith(PROJECTOR)}
+    if _ORIGINAL not in state:
+        return model, None
+    return model, householder_weight(state[_ORIGINAL], state[_BASE])
+
+
+def householder_weight(original: Tensor, base: Tensor) -> Tensor:
+    """Return the matrix that torch's Householder parametrisation stands for, in float32.
+
+    ``original`` (T, S) holds reflectors below its diagonal and signs on it; ``base`` (T, T) is
+    the rotation in front. torch casts that diagonal to integers, so that weight decay, moving it
+    from -1, turns its columns to zero; the sign is what was meant.
+    """
+    original, base = original.double(), base.double()
+    reflectors = original.tril(-1)
+    scales = 2 / (1 + reflectors.square().sum(0))
+    sign = torch.where(original.diagonal() < 0, -1.0, 1.0).double()
+    return (base @ (torch.linalg.householder_product(reflectors, scales) * sign)).float()

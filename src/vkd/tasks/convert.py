@@ -1,0 +1,38 @@
+"""Published checkpoints to safetensors."""
+
+import json
+from pathlib import Path
+
+from vkd.config import RECIPES, read_recipe
+from vkd.models import create_model
+from vkd.models.checkpoints import (
+    architecture_of,
+    check_fit,
+    checkpoint_file,
+    read_weights,
+    write_converted,
+)
+from vkd.models.release import split_projector
+
+# The recipe that a converted model belongs to, so that it can be evaluated right away.
+_RECIPES = {"deit_ti_distilled": "deit-tiny-imagenet", "deit_s_distilled": "deit-small-imagenet"}
+
+
+def convert(source: str, target: str) -> list[Path]:
+    """Write a checkpoint as safetensors by our names, its projector beside it; return the files.
+
+    Weights of the paper's models are checked against the model, key by key.
+
+    Raises:
+        UserError: if ``source`` is not a checkpoint or does not fit, or a target exists.
+    """
+    file = checkpoint_file(source)
+    state, projection = split_projector(read_weights(file))
+    name, kwargs = architecture_of(state)
+    metadata = {"architecture": name}
+    if name:
+        check_fit(create_model(name, **kwargs), state, file)
+        recipe = _RECIPES.get(name, "deit-small-imagenet")
+        fields = read_recipe(str(RECIPES / f"{recipe}.yaml")) | {"student": name}
+        metadata["recipe"] = json.dumps(fields)
+    return write_converted(state, projection, Path(target), metadata)
