@@ -52,7 +52,7 @@ def train(arguments: list[str]) -> None:
     from vkd import tasks
 
     metrics = tasks.train(config, Path(flags.output), flags.resume)
-    _print_metrics(metrics | {"run": flags.output})
+    print_metrics(metrics | {"run": flags.output})
     tasks.end_processes()
 
 
@@ -66,7 +66,7 @@ def eval(arguments: list[str]) -> None:
     from vkd import tasks
 
     chosen = {name: value for name, value in vars(flags).items() if name in _EVALUATION_FIELDS}
-    _print_metrics(tasks.evaluate(flags.checkpoint, flags.recipe, **chosen))
+    print_metrics(tasks.evaluate(flags.checkpoint, flags.recipe, **chosen))
     tasks.end_processes()
 
 
@@ -137,7 +137,8 @@ def _add_checkpoint_flags(parser: Parser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
-def _print_metrics(metrics: dict[str, Any]) -> None:
+def print_metrics(metrics: dict[str, Any]) -> None:
+    """Print metrics by name, from the first process alone."""
     if os.environ.get("RANK", "0") != "0":  # torchrun's other processes know the same
         return
     for name, value in metrics.items():

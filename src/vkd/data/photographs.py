@@ -120,8 +120,9 @@ def _folder(path: str, split: str, classes: dict[str, int] | None) -> Any:
             continue
         if classes is not None:
             _check_classes(folder, classes)
+        known: Any = classes  # timm annotates what it lets be None as a dict
         try:
-            return create_dataset("", str(folder), search_split=False, class_map=classes).reader
+            return create_dataset("", str(folder), search_split=False, class_map=known).reader
         except RuntimeError:
             raise UserError(f"{folder} has no images in class folders.") from None
     return None

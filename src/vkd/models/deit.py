@@ -23,9 +23,11 @@ class DistilledDeiT(VisionTransformerDistilled):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.dist_token = None
+        self.register_parameter("dist_token", None)
 
     def _pos_embed(self, x: Tensor) -> Tensor:
+        assert self.cls_token is not None
+        assert self.pos_embed is not None
         class_token = self.cls_token.expand(len(x), -1, -1)
         tokens = torch.cat([class_token, x.mean(1, keepdim=True), x], dim=1)
         return self.pos_drop(tokens + self.pos_embed)

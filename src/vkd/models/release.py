@@ -15,7 +15,7 @@ from vkd.errors import UserError
 
 # What the release saves beside tensors: its flags, and losses as numpy numbers. None of these
 # can run code when it is unpickled.
-_HARMLESS = [
+_HARMLESS: list[Any] = [
     argparse.Namespace,
     scalar,
     (scalar, "numpy.core.multiarray.scalar"),

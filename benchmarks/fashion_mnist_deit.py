@@ -1,0 +1,141 @@
+"""A scaled-down distilled DeiT on Fashion-MNIST, by each method; the table of the README.
+
+    python benchmarks/fashion_mnist_deit.py WORK_FOLDER --teacher TEACHER_RUN [--tune]
+
+TEACHER_RUN is a run of `vkd train fashion-mnist-teacher`. With ``--tune``, each method's weight is
+chosen on the validation images, with a fifth of the training images; without, every method is
+trained with its weight on all of them and meets the test images once.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from vkd.config import config_of, read_recipe
+from vkd.reporting.environment import environment
+from vkd.reporting.statistics import mean_and_deviation, paired_interval
+
+# Weights by --tune; all that distil features distil logits as well, as the paper does.
+_FEATURES = {"logit_weight": 1.0}
+METHODS: dict[str, dict[str, Any]] = {
+    "alone": {"feature_weight": 0.0, "logit_weight": 0.0},
+    "logit": {"feature_weight": 0.0, "logit_weight": 1.0},
+    "linear": _FEATURES | {"projection": "linear", "normalization": "identity"},
+    "VkD layer_norm": _FEATURES | {"normalization": "layer_norm"},
+    "VkD standardize": _FEATURES | {"normalization": "standardize"},
+}
+LOGIT_WEIGHTS, FEATURE_WEIGHTS = (0.5, 1.0, 2.0, 4.0), (1.0, 4.0, 16.0, 64.0)
+RESULTS = Path(__file__).parent / "results"
+
+
+def run(job: tuple[dict[str, Any], Path, bool]) -> float:
+    """Train by ``fields`` into ``folder``; return the accuracy in %, of the test images if asked."""
+    import torch
+
+    from vkd.tasks import evaluate, train
+
+    torch.set_num_threads(1)
+    fields, folder, on_test = job
+    metrics = train(config_of(fields), folder, show=False)
+    return evaluate(str(folder), device="cpu")["accuracy"] if on_test else metrics["accuracy"]
+
+
+def tune(pool: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path) -> None:
+    """Write the validation accuracy of every method with every weight."""
+    shape = {"train_fraction": 0.2, "epochs": 8, "seed": 100, "evaluate_every": 8}
+    jobs, labels = [], []
+    for name, fields in list(METHODS.items())[1:]:
+        key = "logit_weight" if name == "logit" else "feature_weight"
+        for weight in LOGIT_WEIGHTS if name == "logit" else FEATURE_WEIGHTS:
+            labels.append({"method": name, key: weight})
+            values = recipe | fields | shape | {key: weight}
+            jobs.append((values, folder / f"tune-{name}-{weight}".replace(" ", "-"), False))
+    found = list(pool.map(run, jobs))
+    rows = [label | {"validation": score} for label, score in zip(labels, found, strict=True)]
+    for row in rows:
+        print(row, flush=True)
+    write("fashion_mnist_deit_tuning.json", {"runs": rows})
+
+
+def compare(pool: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path, seeds: int) -> None:
+    """Write the table: test accuracy by method, and VkD's paired differences."""
+    chosen = best_weights()
+    names = list(product(range(seeds), METHODS))
+    jobs = [
+        (
+            recipe | METHODS[name] | chosen.get(name, {}) | {"seed": seed},
+            folder / f"{name}-{seed}".replace(" ", "-"),
+            True,
+        )
+        for seed, name in names
+    ]
+    accuracy: dict[str, list[float]] = {name: [] for name in METHODS}
+    for (seed, name), score in zip(names, pool.map(run, jobs), strict=True):
+        accuracy[name].append(score)
+        print(f"{name}, seed {seed}: {score:.2f}", flush=True)
+    lines = [
+        "| method | test accuracy, % | VkD layer_norm minus it, 95 % interval |",
+        "|---|---|---|",
+    ]
+    for name, scores in accuracy.items():
+        mean, deviation = mean_and_deviation(scores)
+        gap = paired_interval(accuracy["VkD layer_norm"], scores)
+        against = f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
+        own = name == "VkD layer_norm"
+        lines.append(f"| {name} | {mean:.2f} ± {deviation:.2f} | {'' if own else against} |")
+    print("\n".join(lines))
+    table = {"accuracy": accuracy, "weights": chosen, "recipe": recipe, "table": lines}
+    write("fashion_mnist_deit.json", table)
+
+
+def best_weights() -> dict[str, dict[str, float]]:
+    """Return each method's best weight in the committed results of ``--tune``."""
+    rows = json.loads((RESULTS / "fashion_mnist_deit_tuning.json").read_text())["runs"]
+    best: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["validation"] > best.get(row["method"], {"validation": 0})["validation"]:
+            best[row["method"]] = row
+    return {
+        name: {key: row[key] for key in row if key.endswith("_weight")}
+        for name, row in best.items()
+    }
+
+
+def write(name: str, content: dict[str, Any]) -> None:
+    """Write results with the environment that made them."""
+    text = json.dumps({"environment": environment()} | content, indent=1)
+    (RESULTS / name).write_text(text + "\n")
+
+
+def main() -> None:
+    """Tune or compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="a new folder for the runs")
+    parser.add_argument("--teacher", required=True, help="run folder of the teacher")
+    parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=0, help="0 for the recipe's own")
+    arguments = parser.parse_args()
+    recipe = asdict(config_of(read_recipe("fashion-mnist-deit"))) | {
+        "teacher_checkpoint": arguments.teacher,
+        "device": "cpu",
+        "tensorboard": False,
+    }
+    if arguments.epochs:
+        recipe["epochs"] = arguments.epochs
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), context) as pool:
+        if arguments.tune:
+            tune(pool, recipe, arguments.folder)
+        else:
+            compare(pool, recipe, arguments.folder, arguments.seeds)
+
+
+if __name__ == "__main__":
+    main()
