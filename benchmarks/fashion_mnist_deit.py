@@ -35,7 +35,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def run(job: tuple[dict[str, Any], Path, bool]) -> float:
-    """Train by ``fields`` into ``folder``; return the accuracy in %, of the test images if asked."""
+    """Train by ``fields`` into ``folder``; return the validation or test accuracy in %."""
     import torch
 
     from vkd.tasks import evaluate, train

@@ -125,7 +125,7 @@ def test_a_run_folder_holds_what_it_should(run):
 def test_eval_and_predict_work_from_a_run_and_from_the_file_alone(vkd, run, tmp_path):
     evaluated = vkd("eval", "--checkpoint", run)
     alone = vkd("eval", "--checkpoint", run / "model.safetensors")
-    assert evaluated.stdout == alone.stdout
+    assert evaluated.stdout.splitlines()[:-1] == alone.stdout.splitlines()[:-1]
     accuracy = float(re.search(r"accuracy: ([\d.]+)", evaluated.stdout)[1])
     assert accuracy > 60
     digits = load_digits()

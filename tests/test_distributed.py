@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from vkd import standardize, whiten
 from vkd.training.checkpoint import read_metrics
@@ -28,6 +29,8 @@ def test_statistics_across_processes_equal_those_of_the_whole_batch(torchrun, tm
         source=PRELUDE
         + """
 import sys
+from safetensors.torch import load_file
+
 from vkd import standardize, whiten
 whole = torch.randn(7, 5) * 2 + 1
 mine = (whole[:3] if rank == 0 else whole[3:]).clone().requires_grad_()
@@ -79,6 +82,50 @@ open(f"{sys.argv[1]}/{rank}.ok", "w")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.ok", "1.ok"]
 
 
+# Stochastic gradient descent, as Adam turns rounding noise on vanishing gradients into whole steps;
+# no BatchNorm, whose statistics are those of a process's own images.
+RECIPE = """
+import sys
+from pathlib import Path
+from timm.models import register_model
+from timm.models.vision_transformer import VisionTransformer
+from vkd import tasks
+from vkd.config import config_of, read_recipe
+
+@register_model
+def plain_vit(pretrained=False, **kwargs):
+    return VisionTransformer(8, 2, 1, 10, embed_dim=32, depth=2, num_heads=2, class_token=False,
+                             global_pool="avg", fc_norm=False)
+
+folder, teacher, batch, accumulation = sys.argv[1:]
+config = config_of(read_recipe("digits") | {
+    "student": "plain_vit", "teacher_checkpoint": teacher, "batch_size": int(batch),
+    "accumulation": int(accumulation), "logit_weight": 1.0, "epochs": 20, "warmup_epochs": 0,
+    "optimizer": "sgd", "lr": 0.05, "lr_reference_batch": 64, "train_fraction": 64 / 718,
+    "device": "cpu", "tensorboard": False, "checkpoint_every": 20,
+})
+tasks.train(config, Path(folder), show=False)
+tasks.end_processes()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_the_same_global_batch(torchrun, digits_teacher, tmp_path):
+    runs = {}
+    for processes, batch, accumulation in ((1, 64, 1), (2, 32, 1), (1, 32, 2)):
+        folder = tmp_path / f"{processes}-{accumulation}"
+        torchrun(folder, digits_teacher, batch, accumulation, source=RECIPE, processes=processes)
+        curve = [record["train"]["loss"] for record in read_metrics(folder)]
+        runs[folder.name] = curve, load_file(folder / "model.safetensors")
+    curve, weights = runs.pop("1-1")
+    assert len(curve) == 20
+    assert curve[-1] < 0.9 * curve[0]
+    for other, found in runs.values():
+        assert other == pytest.approx(curve, abs=1e-4)
+        for name, weight in weights.items():
+            torch.testing.assert_close(found[name], weight, atol=1e-4, rtol=0, msg=name)
+
+
 @pytest.mark.slow
 def test_the_command_trains_and_counts_every_image_once(torchrun, vkd, digits_teacher, tmp_path):
     run = tmp_path / "run"
@@ -93,5 +140,7 @@ def test_the_command_trains_and_counts_every_image_once(torchrun, vkd, digits_te
     correct = records[-1]["validation"]["accuracy"] * 180 / 100
     assert correct == pytest.approx(round(correct), abs=1e-4)
     evaluate = ("eval", "--checkpoint", run, "--device", "cpu")
-    assert torchrun("-m", "vkd", *evaluate, processes=3) == vkd(*evaluate).stdout
+    together, alone = torchrun("-m", "vkd", *evaluate, processes=3), vkd(*evaluate).stdout
+    assert together.splitlines()[:-1] == alone.splitlines()[:-1]
+    assert alone.splitlines()[-1].startswith("images_per_second")
     assert json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["epoch"] == 1

@@ -1,6 +1,7 @@
 """The trainer: resuming, averaging, accumulation, atomic checkpoints, failures."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from vkd.config import config_of, read_recipe
+from vkd.data import Images, loader
 from vkd.errors import RunError, UserError
 from vkd.projection import orthogonality_error
 from vkd.tasks import train
@@ -153,3 +155,51 @@ def test_a_teacher_without_weights_is_an_error_that_names_the_flag(config, tmp_p
     orphan = replace(config, teacher_checkpoint="", teacher_recipe="")
     with pytest.raises(UserError, match="--teacher-checkpoint"):
         train(orphan, tmp_path / "run", show=False)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.slow
+def test_a_compiled_student_trains_as_a_plain_one(config, tmp_path):
+    torch.set_num_threads(2)
+    config = replace(config, epochs=2, channels_last=True)
+    train(config, tmp_path / "plain", show=False)
+    train(replace(config, compile=True), tmp_path / "compiled", show=False)
+    plain, compiled = (read_metrics(tmp_path / name) for name in ("plain", "compiled"))
+    for one, other in zip(plain, compiled, strict=True):
+        assert other["train"]["loss"] == pytest.approx(one["train"]["loss"], rel=2e-2)
+
+
+def test_the_rate_follows_the_images_of_a_step(config, tmp_path):
+    config = replace(config, epochs=1, warmup_epochs=0, schedule="none", lr_reference_batch=32)
+    train(replace(config, accumulation=2), tmp_path / "run", show=False)
+    record = read_metrics(tmp_path / "run")[0]
+    assert record["lr"] == pytest.approx(config.lr * 64 * 2 / 32)
+
+
+def test_the_projection_lives_under_weight_decay(config, tmp_path):
+    config = replace(config, weight_decay=10.0, epochs=2)
+    train(config, tmp_path / "run", show=False)
+    weight = load_file(tmp_path / "run" / "projection.safetensors")["weight"]
+    assert orthogonality_error(weight) < 1e-5
+
+
+def test_repeated_augmentation_shows_each_chosen_image_three_times(config, tmp_path):
+    images = Images(torch.zeros(300, 1, 2, 2), torch.zeros(300))
+    batches = loader(images, 30, shuffle=True, repeats=3)
+    seen = torch.cat([indices for _, _, indices in batches])
+    _, counts = seen.unique(return_counts=True)
+    assert len(seen) == 300
+    assert counts.tolist() == [3] * 100
+    train(replace(config, repeated_augmentation=3, epochs=2), tmp_path / "run", show=False)
+    assert len(read_metrics(tmp_path / "run")) == 2
+
+
+def test_mixing_needs_an_even_batch_and_trains(config, tmp_path):
+    with pytest.raises(UserError, match="--batch-size must be even"):
+        replace(config, mixup=0.8, batch_size=3)
+    config = replace(config, mixup=0.8, cutmix=1.0, label_smoothing=0.1, epochs=1, warmup_epochs=0)
+    terms = [
+        (train(config, tmp_path / str(i), show=False), read_metrics(tmp_path / str(i))[0]["train"])
+        for i in range(2)
+    ]
+    assert terms[0] == terms[1]

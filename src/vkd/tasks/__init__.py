@@ -92,7 +92,9 @@ def evaluate(checkpoint: str, recipe: str = "", **changes: Any) -> dict[str, flo
     config = _config_of_checkpoint(checkpoint, recipe, changes)
     accelerator = make_accelerator(config)
     splits = read_splits(config)
-    model = create_model(config.student, checkpoint, **student_shape(config, splits))
+    model = create_model(
+        config.student, checkpoint, **student_shape(config, splits.shape, len(splits.classes))
+    )
     facts = model_facts(model, splits.shape)
     batches = evaluation_loader(config, splits.test)
     model, batches = accelerator.prepare(model, batches)
@@ -111,8 +113,12 @@ def predict(
         UserError: if the checkpoint or an image cannot be read.
     """
     config = _config_of_checkpoint(checkpoint, recipe, {"device": device})
-    model = create_model(config.student, checkpoint)
-    return predict_images(model, read_metadata(checkpoint), [Path(image) for image in images])
+    metadata, shape = read_metadata(checkpoint), {}
+    if "inputs" in metadata:
+        image, classes = json.loads(metadata["inputs"])["shape"], json.loads(metadata["classes"])
+        shape = student_shape(config, image, len(classes))
+    model = create_model(config.student, checkpoint, **shape)
+    return predict_images(model, metadata, [Path(image) for image in images])
 
 
 def _config_of_checkpoint(

@@ -145,7 +145,9 @@ class ClassificationTask:
         self.splits = read_splits(config)
         if self.splits.train is None:
             raise UserError(f"--data-path {config.data_path} has no folder train.")
-        self.model = create_model(config.student, **student_shape(config, self.splits))
+        self.model = create_model(
+            config.student, **student_shape(config, self.splits.shape, len(self.splits.classes))
+        )
         example = torch.zeros(2, *self.splits.shape)
         self.module = ClassificationModule(
             self.model, config, self._teacher(example), example, len(self.splits.classes)
@@ -205,10 +207,12 @@ class ClassificationTask:
         return {} if weight is None else {"projection": {"weight": weight}}
 
 
-def student_shape(config: ClassificationConfig, splits: Splits) -> dict[str, Any]:
-    """Return the keyword arguments that fit a model to the data."""
-    channels, height, _ = splits.shape
-    shape: dict[str, Any] = {"num_classes": len(splits.classes), "in_chans": channels}
+def student_shape(
+    config: ClassificationConfig, image: tuple[int, int, int], num_classes: int
+) -> dict[str, Any]:
+    """Return the keyword arguments that fit the student to images (C, H, W) in so many classes."""
+    channels, height, _ = image
+    shape: dict[str, Any] = {"num_classes": num_classes, "in_chans": channels}
     known = timm.models.get_pretrained_cfg(config.student, allow_unregistered=True)
     if known is not None and known.fixed_input_size and known.input_size[1] != height:
         shape["img_size"] = height

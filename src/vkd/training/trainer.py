@@ -170,7 +170,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     if config.mixed_precision == "fp16" and on_cpu:
         warnings.warn("There is no fp16 on the CPU; training in float32.", stacklevel=2)
     return Accelerator(
-        cpu=config.device == "cpu",
+        cpu=on_cpu,  # without a GPU, accelerate joins torchrun's processes only when told so
         mixed_precision="no"
         if on_cpu and config.mixed_precision == "fp16"
         else config.mixed_precision,
