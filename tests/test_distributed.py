@@ -119,7 +119,7 @@ def test_two_processes_train_as_one_with_the_same_global_batch(torchrun, digits_
         runs[folder.name] = curve, load_file(folder / "model.safetensors")
     curve, weights = runs.pop("1-1")
     assert len(curve) == 20
-    assert curve[-1] < 0.9 * curve[0]
+    assert curve[-1] < curve[0] - 0.3
     for other, found in runs.values():
         assert other == pytest.approx(curve, abs=1e-4)
         for name, weight in weights.items():

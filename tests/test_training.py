@@ -76,7 +76,7 @@ def test_a_run_is_not_overwritten_and_its_settings_cannot_change(config, tmp_pat
     train(short, tmp_path / "run", show=False)
     with pytest.raises(UserError, match=r"already holds a run.*--resume"):
         train(short, tmp_path / "run", show=False)
-    with pytest.raises(UserError, match=r"--lr is 0.5 but the run .* has 0.006"):
+    with pytest.raises(UserError, match=r"--lr is 0.5 but the run .* has 0.004"):
         train(replace(short, lr=0.5), tmp_path / "run", resume=True, show=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
@@ -170,7 +170,7 @@ def test_a_compiled_student_trains_as_a_plain_one(config, tmp_path):
 
 
 def test_the_rate_follows_the_images_of_a_step(config, tmp_path):
-    config = replace(config, epochs=1, warmup_epochs=0, schedule="none", lr_reference_batch=32)
+    config = replace(config, epochs=1, warmup_epochs=0, schedule="step", lr_reference_batch=32)
     train(replace(config, accumulation=2), tmp_path / "run", show=False)
     record = read_metrics(tmp_path / "run")[0]
     assert record["lr"] == pytest.approx(config.lr * 64 * 2 / 32)

@@ -64,6 +64,8 @@ class Trainer:
             step_on_epochs=False,
             updates_per_epoch=self.updates_per_epoch,
         )
+        if self.scheduler is None:
+            raise UserError(f"--schedule {config.schedule} is none of timm's, such as cosine.")
 
     def fit(self, resume: bool = False) -> dict[str, float]:
         """Train to the last epoch and return the validation metrics of the final weights.
