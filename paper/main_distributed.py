@@ -113,6 +113,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
         if getattr(flags, "ignored" + flag) is not None and flag not in _SILENT:
             print(f"vkd: {flag} has no effect, as in the release.", file=sys.stderr)
     values = {f: v for f in FIELDS.values() if (v := getattr(flags, f)) is not None}
+    if "teacher" in values:
+        values["teacher_layer"] = ""  # its last, whatever it is called
     if flags.repeated_aug:
         values["repeated_augmentation"] = 3
     if flags.model_ema:

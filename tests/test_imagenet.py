@@ -1,9 +1,11 @@
 """Image folders and the paper's DeiT commands, on real images in ImageNet's layout."""
 
+import io
 import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from vkd.cli import main
 from vkd.data.photographs import Photographs, read_photographs
 from vkd.data.transforms import evaluation_transform, training_transform
 from vkd.errors import RunError, UserError
-from vkd.models import create_model
+from vkd.models import create_model, last_layer
 from vkd.models.checkpoints import read_weights
 from vkd.training.checkpoint import read_metrics
 
@@ -137,6 +139,46 @@ def test_parquet_is_read_as_hugging_face_does(folder, tmp_path):
     for index in (0, 9, 24):
         torch.testing.assert_close(found[index][0], expected[index][0])
         assert found[index][1] == expected[index][1]
+
+
+@pytest.mark.parametrize("in_folders", [True, False])
+def test_shards_hold_the_same_images(folder, tmp_path, in_folders):
+    for split in ("train", "val"):
+        files = sorted((folder / split).rglob("*.JPEG"))
+        for shard in range(2):
+            name = f"{split}/{shard}.tar" if in_folders else f"a-{split}-{shard}.tar"
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            with tarfile.open(tmp_path / name, "w") as tar:
+                for file in files[shard::2]:
+                    key = f"{file.parent.name}_{file.stem}"
+                    label = str(int(file.parent.name[1:])).encode()
+                    for suffix, content in ((".cls", label), (".jpg", file.read_bytes())):
+                        member = tarfile.TarInfo(key + suffix)
+                        member.size = len(content)
+                        tar.addfile(member, io.BytesIO(content))
+    train, found, classes = read_photographs(
+        "wds", str(tmp_path), training_transform(32), evaluation_transform(32)
+    )
+    _, expected, _ = parts(folder)
+    assert (len(train), len(found)) == (24, 25)
+    assert classes == ["0", "1", "2"]
+    order = [*range(0, 25, 2), *range(1, 25, 2)]
+    for position, original in enumerate(order):
+        torch.testing.assert_close(found[position][0], expected[original][0])
+        assert found[position][1] == expected[original][1]
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "val.tar").write_bytes(b"no tar")
+    with pytest.raises(UserError, match="not a shard"):
+        read_photographs("wds", str(tmp_path / "broken"), None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("resnet10t", "layer4"), ("regnety_002", "final_conv"), ("deit_tiny_patch16_224", "norm"),
+     ("convnext_atto", "stages.3"), ("cnn_digits", "features")],
+)  # fmt: skip
+def test_the_last_layer_of_a_teacher_is_found(name, layer):
+    assert last_layer(create_model(name)) == layer
 
 
 @pytest.fixture(scope="module")

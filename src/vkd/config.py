@@ -88,12 +88,12 @@ class ClassificationConfig(TrainingConfig):
 
     Attributes:
         dataset: digits; fashion-mnist; folder for images in train/CLASS and val/CLASS, as
-            ImageNet comes; hfds for parquet files or a name on the hub of Hugging Face.
+            ImageNet comes; wds for shards of WebDataset; hfds for parquet files or a name on the hub of Hugging Face.
         data_path: folder (or name) of the data, where the data set is not found by itself.
         student: name of the model to train, of `vkd models` or timm.
         student_layer: the student's submodule whose output is matched.
         teacher: name of the teacher; empty to train alone.
-        teacher_layer: the teacher's submodule whose output is the target.
+        teacher_layer: the teacher's submodule whose output is the target; empty for its last.
         teacher_checkpoint: the teacher's weights or run folder; hub for those timm publishes.
         teacher_recipe: trains the teacher first when no teacher_checkpoint is given.
         projection: map from the student's to the teacher's features.
@@ -105,25 +105,25 @@ class ClassificationConfig(TrainingConfig):
         label_smoothing: of the cross-entropy with the labels.
         crop_padding: pixels of padding before a random crop back to size; 0 for no augmentation.
         flip: mirror half of the training images.
-        input_size: side of the images in pixels, for folder and hfds.
+        input_size: side of photographs in pixels.
         augmentation: three-augment changes each image to grey, by solarising or by blur (folder,
             hfds).
-        color_jitter: strength of random changes of colour (folder, hfds).
+        color_jitter: strength of random changes of colour, for photographs.
         mixup: alpha of mixup; 0 for none.
         cutmix: alpha of cutmix; where mixup is on as well, each is used for half of the batches.
         repeated_augmentation: augmented views of an image in an epoch.
         drop_path: stochastic depth of the student.
-        max_corrupt: unreadable images to put up with (folder, hfds).
+        max_corrupt: unreadable images to put up with.
         train_fraction: share of the training split to train on (digits, fashion-mnist).
     """
 
     task: str = "classification"
-    dataset: Literal["digits", "fashion-mnist", "folder", "hfds"] = "digits"
+    dataset: Literal["digits", "fashion-mnist", "folder", "wds", "hfds"] = "digits"
     data_path: str = ""
     student: str = "conv_vit_digits"
     student_layer: str = "norm"
     teacher: str = ""
-    teacher_layer: str = "features"
+    teacher_layer: str = ""
     teacher_checkpoint: str = ""
     teacher_recipe: str = ""
     projection: Literal["orthogonal", "linear", "mlp"] = "orthogonal"

@@ -1,4 +1,4 @@
-"""Image folders and Hugging Face data sets, read one image at a time by timm's readers."""
+"""Image folders, shards and Hugging Face data sets, read one image at a time."""
 
 import sys
 from pathlib import Path
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from vkd.data.shards import ShardReader, find_shards
 from vkd.errors import RunError, UserError
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -87,7 +88,8 @@ def read_photographs(
 
     Args:
         kind: ``folder`` for train/CLASS/IMAGE and val/CLASS/IMAGE, nested or not, the class being
-            the innermost folder; ``hfds`` for a data set of Hugging Face: parquet files in a
+            the innermost folder; ``wds`` for tar files of WebDataset whose names, or folders, hold
+            train and val; ``hfds`` for a data set of Hugging Face: parquet files in a
             folder, or its name on the hub.
         path: the folder or name.
         train_transform, evaluation: of the two parts.
@@ -96,13 +98,13 @@ def read_photographs(
     Raises:
         UserError: if there is nothing at ``path``, or the parts have different classes.
     """
-    reading = _folder if kind == "folder" else _hugging_face
+    reading = {"folder": _folder, "wds": _shards, "hfds": _hugging_face}[kind]
     train = reading(path, "train", None)
     classes = train.class_to_idx if train is not None else None
     validation = reading(path, "validation", classes)
     if validation is None:
         raise UserError(
-            f"--data-path {path or '(empty)'} has no folder val with images in classes."
+            f"--data-path {path or '(empty)'} has no images to evaluate on, such as val."
         )
     names = _class_names(classes or validation.class_to_idx)
     kept = None if train is None else Photographs(train, train_transform, True, max_corrupt)
@@ -138,6 +140,11 @@ def _check_classes(folder: Path, classes: dict[str, int]) -> None:
 
 def _holds_files(folder: Path) -> bool:
     return any(entry.is_file() for entry in folder.iterdir())
+
+
+def _shards(path: str, split: str, classes: dict[str, int] | None) -> Any:
+    files = find_shards(path, _SPLITS[split])
+    return ShardReader(files) if files else None
 
 
 def _hugging_face(path: str, split: str, classes: dict[str, int] | None) -> Any:

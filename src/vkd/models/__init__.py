@@ -26,7 +26,16 @@ OUR_MODELS = (
     "deit_ti_distilled",
 )
 HUB = "hub"
-__all__ = ["HUB", "OUR_MODELS", "create_model", "deit", "load_checkpoint", "read_metadata", "small"]
+__all__ = [
+    "HUB",
+    "OUR_MODELS",
+    "create_model",
+    "deit",
+    "last_layer",
+    "load_checkpoint",
+    "read_metadata",
+    "small",
+]
 
 
 def create_model(name: str, checkpoint: str | Path | None = None, **kwargs: Any) -> nn.Module:
@@ -59,6 +68,21 @@ def _classes_in(name: str, checkpoint: str | Path) -> dict[str, Any]:
     classifier = classifier if isinstance(classifier, str) else classifier[0]
     weight = read_weights(checkpoint_file(checkpoint)).get(f"{classifier}.weight")
     return {} if weight is None else {"num_classes": len(weight)}
+
+
+def last_layer(model: nn.Module) -> str:
+    """Return the name of the submodule with the last features before pooling and classifier.
+
+    Raises:
+        UserError: if the model does not tell; name its layer then.
+    """
+    for name in ("features", "final_conv", "norm"):
+        if isinstance(getattr(model, name, None), nn.Module):
+            return name
+    known: Any = getattr(model, "feature_info", None)
+    if known:
+        return known[-1]["module"]
+    raise UserError(f"{type(model).__name__} does not tell its last layer; give --teacher-layer.")
 
 
 def _from_hub(name: str, kwargs: dict[str, Any]) -> nn.Module:

@@ -25,7 +25,7 @@ from vkd.data.transforms import evaluation_transform, training_transform
 from vkd.distiller import Distiller, adapter_for
 from vkd.errors import UserError
 from vkd.loss import FeatureLoss
-from vkd.models import create_model
+from vkd.models import create_model, last_layer
 from vkd.projection import OrthogonalProjection
 from vkd.teacher import NetworkTeacher, Teacher
 
@@ -159,7 +159,7 @@ class ClassificationTask:
             return None
         model = create_model(config.teacher, config.teacher_checkpoint)
         teacher = NetworkTeacher(
-            model, config.teacher_layer, adapter=adapter_for(self.model, model)
+            model, config.teacher_layer or last_layer(model), adapter=adapter_for(self.model, model)
         )
         known, classes = teacher(example).logits.shape[1], len(self.splits.classes)
         if config.logit_weight and known != classes:
