@@ -49,7 +49,7 @@ def run(job: tuple[dict[str, Any], Path, bool]) -> float:
 
 def tune(pool: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path) -> None:
     """Write the validation accuracy of every method with every weight."""
-    shape = {"epochs": 4, "seed": 100}
+    shape = {"epochs": 3, "seed": 100, "evaluate_every": 3}
     jobs, labels = [], []
     for name, fields in list(METHODS.items())[1:]:
         key = "logit_weight" if name == "logit" else "feature_weight"
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--teacher", required=True, help="run folder of the teacher")
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--train-fraction", type=float, default=0.2)
     arguments = parser.parse_args()
     recipe = asdict(config_of(read_recipe("fashion-mnist-deit"))) | {

@@ -88,7 +88,8 @@ class ClassificationConfig(TrainingConfig):
 
     Attributes:
         dataset: digits; fashion-mnist; folder for images in train/CLASS and val/CLASS, as
-            ImageNet comes; wds for shards of WebDataset; hfds for parquet files or a name on the hub of Hugging Face.
+            ImageNet comes; wds for shards of WebDataset; hfds for parquet files or a name on the
+            hub of Hugging Face.
         data_path: folder (or name) of the data, where the data set is not found by itself.
         student: name of the model to train, of `vkd models` or timm.
         student_layer: the student's submodule whose output is matched.
@@ -106,8 +107,7 @@ class ClassificationConfig(TrainingConfig):
         crop_padding: pixels of padding before a random crop back to size; 0 for no augmentation.
         flip: mirror half of the training images.
         input_size: side of photographs in pixels.
-        augmentation: three-augment changes each image to grey, by solarising or by blur (folder,
-            hfds).
+        augmentation: three-augment makes each photograph grey, solarised or blurred.
         color_jitter: strength of random changes of colour, for photographs.
         mixup: alpha of mixup; 0 for none.
         cutmix: alpha of cutmix; where mixup is on as well, each is used for half of the batches.
