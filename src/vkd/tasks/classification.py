@@ -102,8 +102,10 @@ class ClassificationModule(nn.Module):
         spared: set[str] = getattr(self.student, "no_weight_decay", set)()
         return names | {prefix + name for name in spared}
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the weighted loss terms of (images, labels, indices)."""
+    def forward(self, batch: Batch | Tensor) -> dict[str, Tensor] | Tensor:
+        """Return the weighted loss terms of (images, labels, indices), or images' logits."""
+        if isinstance(batch, Tensor):
+            return self.student(batch)
         images, labels, indices = batch
         config, terms = self.config, {}
         smoothing = config.label_smoothing
@@ -198,12 +200,14 @@ class ClassificationTask:
         inputs = {"mean": splits.mean, "std": splits.std, "shape": splits.shape}
         return {"classes": json.dumps(splits.classes), "inputs": json.dumps(inputs)}
 
-    def extra_state(self) -> dict[str, dict[str, Tensor]]:
+    def extra_state(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """The projection's weight, for the report."""
-        if not isinstance(self.module.network, Distiller):
-            return {}
-        projection = self.module.network.loss.projection
-        weight = getattr(projection, "weight", None)
+        prefix = "network.loss.projection."
+        weight, parameter = state.get(prefix + "weight"), state.get(prefix + "parameter")
+        if parameter is not None:
+            projection = OrthogonalProjection(parameter.shape[1], parameter.shape[0])
+            projection.load_state_dict({"parameter": parameter})
+            weight = projection.weight
         return {} if weight is None else {"projection": {"weight": weight}}
 
 

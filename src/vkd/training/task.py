@@ -11,7 +11,8 @@ class Task(Protocol):
     """A model with its data, losses and metrics.
 
     Attributes:
-        module: called with a batch, returns the weighted loss terms by name; all that is trained.
+        module: called with a batch, returns the weighted loss terms by name; called with images
+            alone, what ``model`` says of them; holds all that is trained.
         model: the part of ``module`` that is evaluated and deployed.
         metric: the name of the metric to show.
     """
@@ -42,6 +43,6 @@ class Task(Protocol):
         """What the weights file says of itself, beside the recipe."""
         ...
 
-    def extra_state(self) -> dict[str, dict[str, Tensor]]:
-        """Tensors to save beside the weights, by file name; not needed to deploy the model."""
+    def extra_state(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Tensors of the module's ``state`` to save beside the weights, by file name."""
         ...

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DataLoaderConfiguration
+from accelerate.utils import DataLoaderConfiguration, DistributedType
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from vkd.config import TrainingConfig
 from vkd.errors import RunError, UserError
@@ -37,6 +38,8 @@ class Trainer:
     def __init__(self, task: Task, config: TrainingConfig, folder: Path, show: bool = True) -> None:
         self.task, self.config, self.folder, self.show = task, config, folder, show
         self.accelerator = make_accelerator(config)
+        if config.ema_decay and self.accelerator.distributed_type == DistributedType.FSDP:
+            raise UserError("--ema-decay needs whole weights on each process; not with FSDP.")
         self._ema = ModelEmaV3(task.model, config.ema_decay) if config.ema_decay else None
         images = config.batch_size * config.accumulation * self.accelerator.num_processes
         lr = config.lr * images / (config.lr_reference_batch or images)
@@ -103,7 +106,9 @@ class Trainer:
 
     def evaluate(self) -> dict[str, float]:
         """Return the validation metrics of the (averaged) weights."""
-        return self.task.evaluate(self._final_model(), self.validation_batches, self.accelerator)
+        # Through the wrapper, which gathers the weights where they are sharded.
+        model = self.module if self._ema is None else self._ema.module
+        return self.task.evaluate(model, self.validation_batches, self.accelerator)
 
     def _train_epoch(self, progress: Progress, log: RunLog) -> dict[str, float]:
         self.module.train()
@@ -144,16 +149,23 @@ class Trainer:
                 )
         return terms
 
-    def _final_model(self) -> nn.Module:
-        return self.task.model if self._ema is None else self._ema.module
-
     def _save_weights(self) -> None:
+        # All processes take part, as each may hold a shard.
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        whole = get_model_state_dict(self.module, options=options)
         if not self.accelerator.is_main_process:
             return
         metadata = self.task.metadata() | {"recipe": json.dumps(asdict(self.config))}
-        weights = self._final_model().state_dict()
+        prefix = next(n for n, m in self.task.module.named_modules() if m is self.task.model) + "."
+        weights = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in whole.items()
+            if name.startswith(prefix)
+        }
+        if self._ema is not None:
+            weights = self._ema.module.state_dict()
         save_tensors(weights, self.folder / "model.safetensors", metadata)
-        for name, tensors in self.task.extra_state().items():
+        for name, tensors in self.task.extra_state(whole).items():
             save_tensors(tensors, self.folder / f"{name}.safetensors", metadata)
 
 
