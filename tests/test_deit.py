@@ -127,6 +127,16 @@ def test_convert_then_create_is_the_whole_path(tiny_file, tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
+def test_convert_lists_missing_keys_too(tiny_file, tmp_path, capsys):
+    saved = torch.load(tiny_file, weights_only=True)
+    for key in ("pos_embed", "conv_embed.conv.6.weight"):
+        del saved["student"][f"module.{key}"]
+    torch.save(saved, tmp_path / "c.pth")
+    assert main(["convert", str(tmp_path / "c.pth"), str(tmp_path / "o.safetensors")]) == 2
+    assert "missing: pos_embed, patch_embed.conv.6.weight." in capsys.readouterr().err
+    assert not (tmp_path / "o.safetensors").exists()
+
+
 @pytest.mark.parametrize("layout", ["plain", "model", "module", "run"])
 def test_other_layouts_load_too(layout, tmp_path):
     model = create_model("deit_ti_distilled", num_classes=3, img_size=32)

@@ -307,6 +307,23 @@ def _resnet(folder):
     return folder / "resnet.pth"
 
 
+@pytest.mark.slow
+def test_too_many_corrupt_images_end_a_run_in_one_sentence(tmp_path, capsys):
+    write_folder(tmp_path)
+    for file in (tmp_path / "train" / "n01").iterdir():
+        file.write_bytes(b"")
+    code = main([
+        "train", "deit-tiny-imagenet", "--output", str(tmp_path / "run"), "--device", "cpu",
+        "--data-path", str(tmp_path), "--input-size", "32", "--epochs", "1", "--batch-size", "12",
+        "--workers", "1", "--feature-weight", "0", "--logit-weight", "0", "--max-corrupt", "2",
+        "--mixed-precision", "no",
+    ])  # fmt: skip
+    assert code == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("vkd: 3 images cannot be read, more than --max-corrupt 2")
+    assert not any("Traceback" in line for line in lines)
+
+
 def test_photographs_with_workers_share_their_count(tmp_path):
     write_folder(tmp_path)
     for file in sorted((tmp_path / "train" / "n01").iterdir())[:3]:

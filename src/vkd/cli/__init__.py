@@ -30,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"vkd: {error}", file=sys.stderr)
         return 2
     except RunError as error:
-        print(f"vkd: {error}", file=sys.stderr)
+        # A process that loads data wraps its error in a traceback; the sentence comes last.
+        sentence = str(error).strip().splitlines()[-1].removeprefix("vkd.errors.RunError: ")
+        print(f"vkd: {sentence}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("vkd: interrupted; `--resume` goes on from the last checkpoint.", file=sys.stderr)

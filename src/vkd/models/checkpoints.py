@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vkd.errors import UserError
 from vkd.models.release import read_release, split_projector
 
+_WIDE = ("pos_embed", "cls_token", "norm.weight")
 _DEIT_WIDTHS = {192: "deit_ti_distilled", 384: "deit_s_distilled", 768: "deit_b_distilled"}
 
 
@@ -99,13 +100,16 @@ def architecture_of(state: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
 
     The name is empty where the weights are of none of them.
     """
-    if "patch_embed.conv.6.weight" not in state or "pos_embed" not in state:
+    width = next((state[key].shape[-1] for key in _WIDE if key in state), 0)
+    has_stem = any(key.startswith("patch_embed.conv.") for key in state)
+    if not has_stem or width not in _DEIT_WIDTHS:
         return "", {}
-    _, positions, width = state["pos_embed"].shape
-    if width not in _DEIT_WIDTHS or "head.weight" not in state:
-        return "", {}
-    size = 16 * math.isqrt(positions - 2)
-    return _DEIT_WIDTHS[width], {"num_classes": len(state["head.weight"]), "img_size": size}
+    shape = {}
+    if "head.weight" in state:
+        shape["num_classes"] = len(state["head.weight"])
+    if "pos_embed" in state:
+        shape["img_size"] = 16 * math.isqrt(state["pos_embed"].shape[1] - 2)
+    return _DEIT_WIDTHS[width], shape
 
 
 def write_converted(

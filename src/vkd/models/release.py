@@ -33,7 +33,8 @@ def read_release(file: Path) -> dict[str, Tensor]:
     """Return the weights in a ``.pth`` file by our names, a projector's among them.
 
     Takes the release's training files (``student`` or ``model`` beside optimiser and the like),
-    DeiT's teacher files (``model``), and plain state dicts; a ``module.`` prefix is dropped.
+    DeiT's teacher files (``model``), and plain state dicts; the prefixes of DDP and torch.compile
+    are dropped.
 
     Raises:
         UserError: if the file is not a checkpoint, or its pickle asks for anything that is not a
@@ -52,7 +53,7 @@ def read_release(file: Path) -> dict[str, Tensor]:
 
 
 def _our_name(key: str) -> str:
-    key = key.removeprefix("module.")
+    key = key.removeprefix("module.").removeprefix("_orig_mod.").removeprefix("module.")
     for theirs, ours in _RENAMED.items():
         if key.startswith(theirs):
             return ours + key.removeprefix(theirs)

@@ -152,7 +152,7 @@ class Trainer:
     def _save_weights(self) -> None:
         # All processes take part, as each may hold a shard.
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        whole = get_model_state_dict(self.module, options=options)
+        whole: dict[str, Any] = dict(get_model_state_dict(self.module, options=options))
         if not self.accelerator.is_main_process:
             return
         metadata = self.task.metadata() | {"recipe": json.dumps(asdict(self.config))}
