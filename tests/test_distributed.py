@@ -1,11 +1,15 @@
 """Two real processes (gloo) agree with one."""
 
 import json
+import math
+import subprocess
+import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from conftest import ENVIRONMENT
 from vkd import standardize, whiten
 from vkd.training.checkpoint import read_metrics
 
@@ -144,3 +148,19 @@ def test_the_command_trains_and_counts_every_image_once(torchrun, vkd, digits_te
     assert together.splitlines()[:-1] == alone.splitlines()[:-1]
     assert alone.splitlines()[-1].startswith("images_per_second")
     assert json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["epoch"] == 1
+
+
+@pytest.mark.slow
+def test_accelerate_launches_the_command(digits_teacher, tmp_path):
+    run = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+        "-m", "vkd", "train", "digits", "--output", run, "--epochs", "1", "--warmup-epochs", "0",
+        "--device", "cpu", "--teacher-checkpoint", digits_teacher, "--accumulation", "2",
+    ]  # fmt: skip
+    done = subprocess.run(map(str, command), capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    (record,) = read_metrics(run)
+    # 718 images in batches of 64 on two processes, two batches an update.
+    assert record["updates"] == math.ceil(718 // 64 / 2 / 2)
