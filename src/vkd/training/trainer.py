@@ -11,11 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import (
-    DataLoaderConfiguration,
-    DistributedType,
-    GradientAccumulationPlugin,
-)
+from accelerate.utils import DataLoaderConfiguration, DistributedType
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
@@ -192,8 +188,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         mixed_precision="no"
         if on_cpu and config.mixed_precision == "fp16"
         else config.mixed_precision,
-        # As a plugin, because `accelerate launch` sets a variable that overrides the plain number.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=config.accumulation),
+        gradient_accumulation_steps=config.accumulation,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=config.seed),
         step_scheduler_with_optimizer=False,
     )
