@@ -150,6 +150,44 @@ def test_the_command_trains_and_counts_every_image_once(torchrun, vkd, digits_te
     assert json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["epoch"] == 1
 
 
+# accelerate shards on GPUs only, unless told otherwise; its saving of sharded state is left out.
+SHARDED = """
+import torch
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from vkd.training import trainer
+
+plain = trainer.make_accelerator
+
+def sharded(config):
+    accelerator = plain(config)
+    accelerator.state.distributed_type = DistributedType.FSDP
+    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2, auto_wrap_policy="no_wrap"
+    )
+    return accelerator
+
+trainer.make_accelerator = sharded
+trainer.save_state = lambda *_: None
+"""
+
+
+@pytest.mark.slow
+def test_sharded_weights_train_as_whole_ones(torchrun, digits_teacher, tmp_path):
+    runs = []
+    for name, before in (("whole", ""), ("sharded", SHARDED)):
+        torchrun(tmp_path / name, digits_teacher, 32, 1, source=before + RECIPE)
+        curve = [record["train"]["loss"] for record in read_metrics(tmp_path / name)]
+        scores = [record["validation"]["loss"] for record in read_metrics(tmp_path / name)[4::5]]
+        files = [load_file(tmp_path / name / f"{f}.safetensors") for f in ("model", "projection")]
+        runs.append((curve, scores, {**files[0], **files[1]}))
+    (curve, scores, weights), (other_curve, other_scores, found) = runs
+    assert other_curve == pytest.approx(curve, abs=1e-5)
+    assert other_scores == pytest.approx(scores, abs=1e-5)
+    assert weights.keys() == found.keys()
+    for name, weight in weights.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=0, msg=name)
+
+
 @pytest.mark.slow
 def test_accelerate_launches_the_command(digits_teacher, tmp_path):
     run = tmp_path / "run"

@@ -44,11 +44,11 @@ def train(
     config = replace(config, teacher_checkpoint=_teacher_checkpoint(config, folder, show))
     set_seed(config.seed)
     task = ClassificationTask(config)
+    facts = model_facts(task.model, task.splits.shape)
     # Equal weights everywhere, but not the same mixing and dropout on every process.
     set_seed(config.seed, device_specific=True)
     metrics = Trainer(task, config, folder, show).fit(resume)
     if PartialState().is_main_process:
-        facts = model_facts(task.model, task.splits.shape)
         write_model_card(folder / "README.md", config, metrics, facts)
     return metrics
 
