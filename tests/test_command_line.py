@@ -149,8 +149,11 @@ def test_predict_refuses_what_is_not_an_image(run, tmp_path, capsys):
 
 def test_eval_refuses_other_files_in_one_sentence(tmp_path, capsys):
     (tmp_path / "weights.pth").write_bytes(b"not a checkpoint at all")
-    assert main(["eval", "--checkpoint", str(tmp_path / "weights.pth")]) == 2
-    assert "not a safetensors file" in capsys.readouterr().err
+    weights = str(tmp_path / "weights.pth")
+    assert main(["eval", "--checkpoint", weights]) == 2
+    assert "name it with --recipe" in capsys.readouterr().err
+    assert main(["eval", "--checkpoint", weights, "--recipe", "digits"]) == 2
+    assert "not a checkpoint" in capsys.readouterr().err
 
 
 def test_report_is_one_self_contained_page(vkd, run, digits_teacher, tmp_path):
