@@ -1,0 +1,198 @@
+"""The ViDT detector: body, projections to one width, neck and heads."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vkd.models.vidt.body import BodyOutput, SwinBody, resize_mask
+from vkd.models.vidt.fusion import PyramidFusion
+from vkd.models.vidt.neck import MultiLayerPerceptron, Neck, class_bias
+
+Images = Tensor | list[Tensor]
+
+
+class Tokens(NamedTuple):
+    """What detectors of one width have in common: ``patches`` (B, dim, H, W) of each scale, the
+    ``body``'s detection tokens (B, D, dim), and the ``neck``'s, (layers + 1, B, D, dim)."""
+
+    patches: list[Tensor]
+    body: Tensor
+    neck: Tensor
+
+
+class ViDT(nn.Module):
+    """A vision and detection transformer (Song et al. 2022).
+
+    Args:
+        backbone: makes maps and detection tokens.
+        num_classes: classes, each an independent sigmoid.
+        dim: width of the neck.
+        neck: arguments of ``Neck``.
+        fusion: fuse the maps from coarse to fine before the neck (ViDT+).
+        iou_aware: also predict the overlap of each box with its object.
+        token_label: also predict the classes of each patch, in training.
+    """
+
+    def __init__(
+        self,
+        backbone: SwinBody,
+        num_classes: int = 91,
+        dim: int = 256,
+        neck: dict[str, Any] | None = None,
+        fusion: bool = False,
+        iou_aware: bool = False,
+        token_label: bool = False,
+    ) -> None:
+        super().__init__()
+        channels = backbone.num_channels
+        self.num_classes = num_classes
+        self.backbone = backbone
+        self.transformer = Neck(dim, num_levels=len(channels), **(neck or {}))
+        outputs = len(self.transformer.decoder.layers) + 1
+        self.class_embed = nn.ModuleList(_class_head(dim, num_classes) for _ in range(outputs))
+        self.bbox_embed = nn.ModuleList(MultiLayerPerceptron(dim, 4) for _ in range(outputs))
+        _start_boxes(self.bbox_embed)
+        if not self.transformer.box_refinement:
+            self.class_embed = nn.ModuleList([self.class_embed[0]] * outputs)
+            self.bbox_embed = nn.ModuleList([self.bbox_embed[0]] * outputs)
+        self.fusion = PyramidFusion(channels, dim) if fusion else None
+        self.input_proj = None
+        if not fusion:
+            self.input_proj = nn.ModuleList(_projection(width, dim) for width in channels)
+        self.tgt_proj = _projection(backbone.num_channels[2], dim)
+        self.query_pos_proj = _projection(backbone.det_pos_embed.shape[-1], dim)
+        self.iou_embed = None
+        if iou_aware:
+            self.iou_embed = nn.ModuleList(MultiLayerPerceptron(dim, 1) for _ in range(outputs))
+        self.token_embed = _class_head(dim, num_classes) if token_label else None
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that optimisers must not decay."""
+        return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
+
+    def forward(
+        self, images: Images, mask: Tensor | None = None, with_tokens: bool = False
+    ) -> dict[str, Any]:
+        """Return class logits and boxes.
+
+        Args:
+            images: (3, H, W) tensors of any sizes, or a batch (B, 3, H, W).
+            mask: True where the batch is padding, (B, H, W).
+            with_tokens: return ``tokens``, and ``aux_outputs`` also in eval mode.
+
+        Returns:
+            ``pred_logits`` (B, D, classes) and ``pred_boxes`` (B, D, 4) as centre and size in
+            0..1 of each image; where the model has them ``pred_iou`` (B, D, 1); in training
+            ``aux_outputs``, the same of the layers before, and ``patch_logits`` (B, L, classes).
+        """
+        images, mask = pad_images(images, mask)
+        body = self.backbone(images, mask)
+        patches, det_tokens, positions = self._projected(body)
+        masks = [resize_mask(mask, map_.shape[-2:]) for map_ in patches]
+        states, boxes = self.transformer(det_tokens, positions, patches, masks, self.bbox_embed)
+        return self._outputs(Tokens(patches, det_tokens, states), boxes, with_tokens)
+
+    def _projected(self, body: BodyOutput) -> tuple[list[Tensor], Tensor, Tensor]:
+        if self.fusion is not None:
+            patches = self.fusion(body.maps)
+        else:
+            assert self.input_proj is not None
+            projections = zip(self.input_proj, body.maps, strict=True)
+            patches = [project(map_) for project, map_ in projections]
+        tokens = _project_tokens(self.tgt_proj, body.det_tokens)
+        return patches, tokens, _project_tokens(self.query_pos_proj, body.positions)
+
+    def _outputs(self, tokens: Tokens, boxes: Tensor, with_tokens: bool) -> dict[str, Any]:
+        every = self.training or with_tokens
+        layers = range(len(boxes)) if every else [len(boxes) - 1]
+        found = []
+        for layer in layers:
+            state = tokens.neck[layer]
+            output = {"pred_logits": self.class_embed[layer](state), "pred_boxes": boxes[layer]}
+            if self.iou_embed is not None:
+                output["pred_iou"] = self.iou_embed[layer](state)
+            found.append(output)
+        outputs: dict[str, Any] = dict(found[-1])
+        if every:
+            outputs["aux_outputs"] = found[:-1]
+        if self.training and self.token_embed is not None:
+            joined = torch.cat([map_.flatten(2) for map_ in tokens.patches], 2)
+            outputs["patch_logits"] = self.token_embed(joined.transpose(1, 2))
+            outputs["patch_shapes"] = [map_.shape[-2:] for map_ in tokens.patches]
+        return outputs | ({"tokens": tokens} if with_tokens else {})
+
+
+class ViDTWithoutNeck(nn.Module):
+    """Reads classes and boxes off the body's detection tokens; ``vidt_wo_neck``.
+
+    Args:
+        backbone: makes detection tokens.
+        num_classes: classes, each an independent sigmoid.
+    """
+
+    def __init__(self, backbone: SwinBody, num_classes: int = 91) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.backbone = backbone
+        width = backbone.num_channels[2]
+        self.class_embed = _class_head(width, num_classes)
+        self.bbox_embed = MultiLayerPerceptron(width, 4)
+        nn.init.zeros_(self.bbox_embed.layers[-1].weight)
+        nn.init.zeros_(self.bbox_embed.layers[-1].bias)
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that optimisers must not decay."""
+        return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
+
+    def forward(self, images: Images, mask: Tensor | None = None) -> dict[str, Any]:
+        """Return ``pred_logits`` and ``pred_boxes`` as ``ViDT`` does."""
+        tokens = self.backbone(*pad_images(images, mask)).det_tokens
+        boxes = self.bbox_embed(tokens).float().sigmoid()
+        output = {"pred_logits": self.class_embed(tokens), "pred_boxes": boxes}
+        return output | ({"aux_outputs": []} if self.training else {})
+
+
+def pad_images(images: Images, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return a batch (B, 3, H, W) and its mask (B, H, W), True on the padding right and below."""
+    if isinstance(images, Tensor):
+        if mask is None:
+            mask = torch.zeros(len(images), *images.shape[-2:], dtype=torch.bool)
+        return images, mask.to(images.device)
+    height = max(image.shape[1] for image in images)
+    width = max(image.shape[2] for image in images)
+    padded, masks = [], []
+    for image in images:
+        right, below = width - image.shape[2], height - image.shape[1]
+        padded.append(F.pad(image, (0, right, 0, below)))
+        blank = torch.zeros(image.shape[1:], dtype=torch.bool, device=image.device)
+        masks.append(F.pad(blank, (0, right, 0, below), value=True))
+    return torch.stack(padded), torch.stack(masks)
+
+
+def _projection(channels: int, dim: int) -> nn.Sequential:
+    convolution = nn.Conv2d(channels, dim, 1)
+    nn.init.xavier_uniform_(convolution.weight)
+    nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    return nn.Sequential(convolution, nn.GroupNorm(32, dim))
+
+
+def _project_tokens(projection: nn.Module, tokens: Tensor) -> Tensor:
+    """Project (B, D, C) by a convolution and a group norm whose space is the token axis."""
+    return projection(tokens.transpose(1, 2)[..., None])[..., 0].transpose(1, 2)
+
+
+def _class_head(dim: int, num_classes: int) -> nn.Linear:
+    head = nn.Linear(dim, num_classes)
+    nn.init.constant_(head.bias, class_bias())
+    return head
+
+
+def _start_boxes(heads: nn.ModuleList) -> None:
+    for head in heads:
+        nn.init.zeros_(head.layers[-1].weight)
+        nn.init.zeros_(head.layers[-1].bias)
+    # The first boxes are small, so that tokens look near their references.
+    with torch.no_grad():
+        heads[0].layers[-1].bias[2:] = -2.0
