@@ -1,0 +1,1 @@
+"""Object detection: matching, losses, distillation of tokens, metrics, pictures."""

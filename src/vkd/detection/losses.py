@@ -1,0 +1,103 @@
+"""The losses of a detector (shared facts of DETR, Deformable DETR and ViDT)."""
+
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss, sigmoid_focal_loss
+
+from vkd.detection.matching import ALPHA, GAMMA, Match, Targets, match
+
+
+def detection_losses(outputs: dict[str, Any], targets: Targets) -> dict[str, Tensor]:
+    """Return the unweighted losses ``class``, ``box``, ``giou`` (and ``iou`` where it is predicted).
+
+    The losses of earlier layers, each with a matching of its own, are ``class_0`` and so on. Sums
+    are divided by the number of objects, averaged over processes and at least 1.
+
+    Args:
+        outputs: of a ``ViDT`` in training.
+        targets: ``labels`` (K,) and ``boxes`` (K, 4) of each image.
+    """
+    layers = [*outputs.get("aux_outputs", []), outputs]
+    logits = torch.stack([layer["pred_logits"] for layer in layers])
+    boxes = torch.stack([layer["pred_boxes"] for layer in layers])
+    count = mean_count(targets, boxes.device)
+    losses: dict[str, Tensor] = {}
+    for index, (layer, matches) in enumerate(
+        zip(layers, match(logits, boxes, targets), strict=True)
+    ):
+        suffix = "" if layer is outputs else f"_{index}"
+        for name, loss in _layer_losses(layer, targets, matches, count).items():
+            losses[name + suffix] = loss
+    return losses
+
+
+def mean_count(targets: Targets, device: torch.device) -> Tensor:
+    """Return the number of objects of a process, averaged over processes, at least 1."""
+    count = torch.tensor(float(sum(len(target["labels"]) for target in targets)), device=device)
+    state = PartialState()
+    if state.num_processes > 1:
+        torch.distributed.all_reduce(count)
+        count /= state.num_processes
+    return count.clamp(min=1)
+
+
+def _layer_losses(
+    layer: dict[str, Tensor], targets: Targets, matches: list[Match], count: Tensor
+) -> dict[str, Tensor]:
+    logits = layer["pred_logits"].float()
+    device = logits.device
+    images = torch.cat([torch.full_like(p, image) for image, (p, _) in enumerate(matches)])
+    found = images.to(device), torch.cat([p for p, _ in matches]).to(device)
+    pairs = [(t, objects.to(device)) for t, (_, objects) in zip(targets, matches, strict=True)]
+    labels = torch.cat([target["labels"][objects] for target, objects in pairs])
+    wanted = torch.cat([target["boxes"][objects] for target, objects in pairs])
+    one_hot = torch.zeros_like(logits)
+    one_hot[(*found, labels)] = 1.0
+    boxes = layer["pred_boxes"].float()[found]
+    corners, wanted_corners = (box_convert(part, "cxcywh", "xyxy") for part in (boxes, wanted))
+    losses = {
+        "class": sigmoid_focal_loss(logits, one_hot, ALPHA, GAMMA, reduction="sum"),
+        "box": F.l1_loss(boxes, wanted, reduction="sum"),
+        "giou": generalized_box_iou_loss(corners, wanted_corners, reduction="sum"),
+    }
+    if "pred_iou" in layer:
+        overlap = box_iou(corners.detach(), wanted_corners).diagonal()
+        predicted = layer["pred_iou"].float()[found].squeeze(-1)
+        losses["iou"] = F.binary_cross_entropy_with_logits(predicted, overlap, reduction="sum")
+    return {name: loss / count for name, loss in losses.items()}
+
+
+def token_label_loss(outputs: dict[str, Any], targets: Targets) -> Tensor:
+    """Return the focal and dice loss of the classes of patches (ViDT+, section 3.2).
+
+    Args:
+        outputs: with ``patch_logits`` (B, L, classes) and ``patch_shapes``, (H, W) of each scale.
+        targets: also with ``masks`` (K, H, W), padded as the images are.
+    """
+    logits = outputs["patch_logits"].float()
+    wanted = torch.stack(
+        [_patch_labels(target, outputs["patch_shapes"], logits.shape[-1]) for target in targets]
+    ).to(logits.device)
+    focal = sigmoid_focal_loss(logits, wanted, ALPHA, GAMMA, reduction="sum")
+    chance = logits.sigmoid().flatten(1)
+    overlap = 2 * (chance * wanted.flatten(1)).sum(1) + 1
+    dice = 1 - overlap / (chance.sum(1) + wanted.flatten(1).sum(1) + 1)
+    return focal / wanted.sum().clamp(min=1) + dice.mean()
+
+
+def _patch_labels(target: dict[str, Tensor], shapes: list[torch.Size], classes: int) -> Tensor:
+    """Classes of each patch, (L, classes): those whose masks cover half of it or more."""
+    masks = target["masks"].float()
+    rows = []
+    for shape in shapes:
+        covered = masks.new_zeros(classes, *shape)
+        if len(masks):
+            small = F.adaptive_avg_pool2d(masks[:, None], tuple(shape))[:, 0]
+            index = target["labels"][:, None, None].expand_as(small)
+            covered.scatter_reduce_(0, index, small, "amax")
+        rows.append((covered >= 0.5).float().flatten(1).T)
+    return torch.cat(rows)
