@@ -37,8 +37,23 @@ def mlp_projection(student_dim: int, teacher_dim: int) -> nn.Module:
     )
 
 
+def no_projection(student_dim: int, teacher_dim: int) -> nn.Module:
+    """Return the identity: student and teacher features are compared as they are.
+
+    Raises:
+        ValueError: if they differ in number.
+    """
+    if student_dim != teacher_dim:
+        raise ValueError(
+            f"Without a projection the student needs as many features as the teacher; found "
+            f"{student_dim} and {teacher_dim}."
+        )
+    return nn.Identity()
+
+
 PROJECTIONS = {
     "orthogonal": OrthogonalProjection,
     "linear": linear_projection,
     "mlp": mlp_projection,
+    "identity": no_projection,
 }

@@ -162,7 +162,85 @@ class ClassificationConfig(TrainingConfig):
             self._require("teacher", bool(self.teacher), "a model's name when distilling")
 
 
-CONFIGS: dict[str, type[TrainingConfig]] = {"classification": ClassificationConfig}
+@dataclass(kw_only=True)
+class DetectionConfig(TrainingConfig):
+    """Fields of object detection.
+
+    Attributes:
+        dataset: coco for any folder in COCO's format; digits-detection composes its own.
+        data_path: folder of the data.
+        student: name of the detector to train.
+        method: vidt, or vidt_wo_neck to read boxes off the body's tokens.
+        num_classes: classes of the student; 0 for those of the data.
+        fusion: fuse the maps of all scales before the neck.
+        box_refinement: decoder layers refine the boxes of the layer before.
+        auxiliary_losses: also train the outputs of earlier layers.
+        iou_weight: weight of predicting each box's overlap; 0 for no such head.
+        token_label_weight: weight of predicting the classes of patches from masks; 0 for none.
+        backbone_checkpoint: Swin weights to start from, a file, or hub for timm's.
+        backbone_lr: learning rate of the backbone as a share of lr.
+        drop_path: stochastic depth of the backbone.
+        teacher: name of the teacher; empty to train alone.
+        teacher_checkpoint: the teacher's weights or run folder.
+        teacher_recipe: trains the teacher first when no teacher_checkpoint is given.
+        projection: map from the student's to the teacher's tokens; identity for none.
+        normalization: of both sides' tokens.
+        distance: between them.
+        feature_weight: weight of the token loss; 0 for none.
+        class_weight: weight of the focal loss.
+        box_weight: weight of the L1 distance of boxes.
+        giou_weight: weight of the generalised IoU loss.
+        augmentation: detr varies size and crop; flip mirrors half of the images.
+        short_side: pixels of the shorter side of images; 0 for their own size.
+        long_side: most pixels of the longer side.
+    """
+
+    task: str = "detection"
+    dataset: Literal["coco", "digits-detection"] = "coco"
+    data_path: str = ""
+    student: str = "vidt_nano"
+    method: Literal["vidt", "vidt_wo_neck"] = "vidt"
+    num_classes: int = 0
+    fusion: bool = False
+    box_refinement: bool = True
+    auxiliary_losses: bool = True
+    iou_weight: float = 0.0
+    token_label_weight: float = 0.0
+    backbone_checkpoint: str = ""
+    backbone_lr: float = 1.0
+    drop_path: float = 0.0
+    teacher: str = ""
+    teacher_checkpoint: str = ""
+    teacher_recipe: str = ""
+    projection: Literal["orthogonal", "linear", "mlp", "identity"] = "orthogonal"
+    normalization: Literal["layer_norm", "standardize", "whiten", "identity"] = "standardize"
+    distance: Literal["smooth_l1", "l1", "mse"] = "smooth_l1"
+    feature_weight: float = 0.0
+    class_weight: float = 2.0
+    box_weight: float = 5.0
+    giou_weight: float = 2.0
+    augmentation: Literal["none", "flip", "detr"] = "detr"
+    short_side: int = 800
+    long_side: int = 1333
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("feature_weight", "class_weight", "box_weight", "giou_weight", "iou_weight",
+                     "token_label_weight", "backbone_lr", "short_side", "num_classes"):  # fmt: skip
+            self._require(name, getattr(self, name) >= 0, "at least 0")
+        self._require("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
+        self._require("long_side", self.long_side >= self.short_side, "at least short_side")
+        if self.feature_weight:
+            self._require("teacher", bool(self.teacher), "a detector's name when distilling")
+        if self.method == "vidt_wo_neck":
+            for name in ("feature_weight", "fusion", "iou_weight", "token_label_weight"):
+                self._require(name, not getattr(self, name), "off with vidt_wo_neck")
+
+
+CONFIGS: dict[str, type[TrainingConfig]] = {
+    "classification": ClassificationConfig,
+    "detection": DetectionConfig,
+}
 
 
 def recipe_names() -> list[str]:

@@ -12,7 +12,7 @@ from vkd.detection.matching import ALPHA, GAMMA, Match, Targets, match
 
 
 def detection_losses(outputs: dict[str, Any], targets: Targets) -> dict[str, Tensor]:
-    """Return the unweighted losses ``class``, ``box``, ``giou`` (and ``iou`` where it is predicted).
+    """Return the unweighted losses ``class``, ``box``, ``giou`` (and ``iou`` where predicted).
 
     The losses of earlier layers, each with a matching of its own, are ``class_0`` and so on. Sums
     are divided by the number of objects, averaged over processes and at least 1.

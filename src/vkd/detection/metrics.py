@@ -25,6 +25,5 @@ def average_precision(
     evaluation.summarize()
     stats = [float(value) for value in evaluation.stats[: len(NAMES)]]
     return {
-        name: 100 * value if value >= 0 else value
-        for name, value in zip(NAMES, stats, strict=True)
+        name: 100 * value if value >= 0 else value for name, value in zip(NAMES, stats, strict=True)
     }

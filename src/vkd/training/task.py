@@ -12,7 +12,9 @@ class Task(Protocol):
 
     Attributes:
         module: called with a batch, returns the weighted loss terms by name; called with images
-            alone, what ``model`` says of them; holds all that is trained.
+            alone, what ``model`` says of them; holds all that is trained. Where it has them,
+            ``no_weight_decay()`` gives names of parameters that are not decayed, and
+            ``lr_scale(name)`` the share of the learning rate that a parameter gets.
         model: the part of ``module`` that is evaluated and deployed.
         metric: the name of the metric to show.
     """

@@ -3,6 +3,7 @@
 import json
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
@@ -12,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration, DistributedType
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import nn
@@ -195,6 +196,19 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
 
 
 def _optimizer(module: nn.Module, config: TrainingConfig, lr: float) -> torch.optim.Optimizer:
-    return create_optimizer_v2(
-        module, opt=config.optimizer, lr=lr, weight_decay=config.weight_decay
-    )
+    scale_of: Callable[[str], float] | None = getattr(module, "lr_scale", None)
+    if scale_of is None:
+        return create_optimizer_v2(
+            module, opt=config.optimizer, lr=lr, weight_decay=config.weight_decay
+        )
+    scales = {parameter: scale_of(name) for name, parameter in module.named_parameters()}
+    spared: Callable[[], set[str]] = getattr(module, "no_weight_decay", set)
+    groups = param_groups_weight_decay(module, config.weight_decay, no_weight_decay_list=spared())
+    # timm's schedules multiply the rate of a group by its lr_scale.
+    scaled = [
+        group | {"params": chosen, "lr": lr * scale, "lr_scale": scale}
+        for group in groups
+        for scale in sorted(set(scales.values()))
+        if (chosen := [p for p in group["params"] if scales[p] == scale])
+    ]
+    return create_optimizer_v2(scaled, opt=config.optimizer, lr=lr, weight_decay=0.0)

@@ -1,6 +1,7 @@
 """ViDT's neck: a decoder over detection tokens, and the heads that refine boxes with it."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -56,9 +57,7 @@ class MultiLayerPerceptron(nn.Module):
     def __init__(self, dim: int, out_dim: int) -> None:
         super().__init__()
         widths = (dim, dim, dim, out_dim)
-        self.layers = nn.ModuleList(
-            nn.Linear(into, out) for into, out in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Linear(into, out) for into, out in pairwise(widths))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (..., dim) to (..., out_dim)."""
