@@ -1,9 +1,6 @@
 """The paper's DeiT students and checkpoints against golden numbers of its own release."""
 
-import json
 import pickle
-import zlib
-from pathlib import Path
 
 import pytest
 import timm
@@ -13,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import orthogonal
 
+from formula import GOLDEN, draw, fill, keys_of, orthonormal
 from vkd import OrthogonalProjection, VkDLoss, create_model, load_checkpoint
 from vkd.baselines import logit_loss
 from vkd.cli import main
@@ -21,32 +19,13 @@ from vkd.models.checkpoints import read_projection
 from vkd.models.release import householder_weight
 from vkd.projection import orthogonality_error
 
-GOLDEN = Path(__file__).parent / "golden"
 MODELS = ("deit_ti_distilled", "deit_s_distilled", "deit_b_distilled")
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 
 
-def draw(name, shape):
-    """Numbers from a name, by the formula that made the golden files."""
-    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-    return torch.randn(shape, generator=generator)
-
-
-def fill(key, shape, dtype):
-    """A weight from its name, by the same formula."""
-    if dtype == "torch.int64":
-        return torch.zeros(shape, dtype=torch.int64)
-    if key.endswith("running_var"):
-        return 1 + 0.1 * draw(key, shape).abs()
-    if len(shape) >= 2:
-        values = draw(key, shape)
-        return values / (values.numel() // shape[0]) ** 0.5
-    return 1 + 0.02 * draw(key, shape) if key.endswith("weight") else 0.02 * draw(key, shape)
-
-
 def release_file(name, folder, projector=True):
     """A training checkpoint of the release's layout, filled by the formula."""
-    keys = json.loads((GOLDEN / f"{name}.json").read_text())
+    keys = keys_of(name)
     state = {}
     for key, shape, dtype in keys:
         bare = key.removeprefix("module.")
@@ -85,7 +64,7 @@ def test_outputs_and_losses_equal_the_releases(name, tmp_path):
         torch.testing.assert_close(class_logits, golden["logits.cls"], **TOLERANCE)
         torch.testing.assert_close(distillation_logits, golden["logits.dist"], **TOLERANCE)
         loss = VkDLoss(model.embed_dim, 3024)
-        weight = torch.linalg.qr(draw("projection", (3024, model.embed_dim)).double())[0].float()
+        weight = orthonormal("projection", 3024, model.embed_dim)
         loss.projection.load_weight(weight)
         pooled = patches.mean(1)
         torch.testing.assert_close(loss.projection(pooled), golden["projected"], **TOLERANCE)
@@ -103,7 +82,7 @@ def test_outputs_and_losses_equal_the_releases(name, tmp_path):
 def test_keys_and_shapes_are_the_releases(name):
     model = timm.create_model(name)
     ours = {key: list(value.shape) for key, value in model.state_dict().items()}
-    keys = json.loads((GOLDEN / f"{name}.json").read_text())
+    keys = keys_of(name)
     theirs = {
         key.removeprefix("module.").replace("conv_embed.", "patch_embed."): shape
         for key, shape, _ in keys

@@ -13,7 +13,7 @@ from vkd.cli.parser import Parser
 from vkd.config import CONFIGS, config_of, read_recipe, recipe_names
 from vkd.errors import UserError
 
-_EVALUATION_FIELDS = ("data_path", "device", "workers")
+_EVALUATION_FIELDS = ("data_path", "device", "workers", "predictions")
 
 
 def demo(arguments: list[str]) -> None:
@@ -62,6 +62,7 @@ def eval(arguments: list[str]) -> None:
     _add_checkpoint_flags(parser)
     parser.add_argument("--data_path", default="", help="folder of the data")
     parser.add_argument("--workers", type=int, default=0, help="processes that load data")
+    parser.add_argument("--predictions", default="", help="file for a detector's COCO results")
     flags = parser.parse_args(arguments)
     from vkd import tasks
 
@@ -75,11 +76,32 @@ def predict(arguments: list[str]) -> None:
     parser = Parser(prog="vkd predict", description="One line of JSON for each image.")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
     _add_checkpoint_flags(parser)
+    parser.add_argument("--output", type=str, help="detectors: folder for pictures with boxes")
+    parser.add_argument("--threshold", type=float, help="detectors: least score of a box (0.5)")
     flags = parser.parse_args(arguments)
     from vkd import tasks
 
-    for record in tasks.predict(flags.checkpoint, flags.images, flags.recipe, flags.device):
+    options = {"output": flags.output, "threshold": flags.threshold}
+    for record in tasks.predict(flags.checkpoint, flags.images, flags.recipe, **options):
         print(json.dumps(record))
+
+
+def export(arguments: list[str]) -> None:
+    """``vkd export --checkpoint FILE_OR_RUN OUT``"""
+    parser = Parser(prog="vkd export", description="A checkpoint as ONNX (.onnx) or by "
+                    "torch.export (.pt2); inputs and outputs are printed.")  # fmt: skip
+    parser.add_argument("target", metavar="OUT", help="new .onnx or .pt2 file")
+    _add_checkpoint_flags(parser)
+    parser.add_argument("--height", type=int, default=0, help="of images; 0 for the recipe's")
+    parser.add_argument("--width", type=int, default=0, help="of images; 0 for the recipe's")
+    flags = parser.parse_args(arguments)
+    if not flags.target.endswith((".onnx", ".pt2")):
+        raise UserError(f"OUT must end in .onnx or .pt2, found {flags.target}.")
+    from vkd.tasks.export import export as export_checkpoint
+
+    size = (flags.height, flags.width)
+    for line in export_checkpoint(flags.checkpoint, Path(flags.target), flags.recipe, size):
+        print(line)
 
 
 def convert(arguments: list[str]) -> None:

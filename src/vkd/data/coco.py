@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from torchvision.datasets import CocoDetection, VisionDataset
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from torchvision.ops import box_convert
 
 from vkd.errors import UserError
@@ -60,6 +61,15 @@ def categories_of(ground_truth: dict[str, Any], num_classes: int = 0) -> Categor
     return Categories(ordered + [-1] * blank, [names[index] for index in ordered] + [""] * blank)
 
 
+def default_categories(num_classes: int) -> Categories:
+    """Return the classes of weights that do not name theirs: COCO's for 91, numbers otherwise."""
+    if num_classes != COCO_LARGEST_ID + 1:
+        return Categories(list(range(num_classes)), [str(label) for label in range(num_classes)])
+    names = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    ids = [-1 if name in ("__background__", "N/A") else label for label, name in enumerate(names)]
+    return Categories(ids, names)
+
+
 class CocoImages(CocoDetection):
     """Images with boxes; items are (image, target).
 
@@ -99,7 +109,7 @@ class CocoImages(CocoDetection):
         labels = self.categories.labels
         boxes = torch.tensor([a["bbox"] for a in annotations], dtype=torch.float32).view(-1, 4)
         target: dict[str, Any] = {
-            "boxes": tv_tensors.BoundingBoxes(  # type: ignore[call-overload]
+            "boxes": tv_tensors.BoundingBoxes(
                 box_convert(boxes, "xywh", "xyxy"), format="XYXY", canvas_size=size
             ),
             "labels": torch.tensor([labels[a["category_id"]] for a in annotations]).long(),
@@ -108,7 +118,7 @@ class CocoImages(CocoDetection):
             masks = [torch.as_tensor(self.coco.annToMask(a)) for a in annotations]
             stacked = torch.stack(masks) if masks else torch.zeros(0, *size, dtype=torch.uint8)
             target["masks"] = tv_tensors.Mask(stacked)
-        tensor, target = self.transforms(image, target)  # type: ignore[misc]
+        tensor, target = self.transforms(image, target)
         height, width = tensor.shape[-2:]
         scale = torch.tensor([width, height, width, height])
         plain = torch.as_tensor(target["boxes"]).as_subclass(Tensor)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,12 @@ from PIL import Image
 from vkd.data import digits
 from vkd.data.coco import Categories, CocoImages
 
-SIDE = 96
+SIDE = 64
 SIZES = {"train": 3000, "validation": 200, "test": 400}
 
 
 class DigitCanvases(CocoImages):
-    """Canvases (96, 96) of one to four handwritten digits between fragments of others."""
+    """Canvases (64, 64) of one to four handwritten digits between fragments of others."""
 
     def __init__(self, canvases: np.ndarray, *rest: Any) -> None:
         super().__init__("", *rest)
@@ -44,11 +43,12 @@ def read_digit_canvases(
 @cache
 def _compose_split(split: str) -> tuple[np.ndarray, dict[str, Any]]:
     position = list(SIZES).index(split)
-    images, labels = (part.numpy() for part in digits.read(Path())[position])
-    # To grey values, whatever range the reader gives.
-    images = (255 * images[:, 0] / images.max()).astype(np.uint8)
+    *parts, _ = digits.read()
+    tensors = parts[position]
+    images, labels = (255 * tensors[0][:, 0]).byte().numpy(), tensors[1].numpy()
     random = np.random.default_rng(position)
-    canvases, annotations = [], []
+    canvases: list[np.ndarray] = []
+    annotations: list[dict[str, Any]] = []
     for image_id in range(SIZES[split]):
         canvas, objects = _compose(images, labels, random)
         canvases.append(canvas)
@@ -80,12 +80,12 @@ def _compose(
     canvas = random.normal(40, 12, (SIDE, SIDE)).clip(0, 255)
     for _ in range(random.integers(4, 9)):
         fragment = images[random.integers(len(images))][: random.integers(2, 5), :]
-        _paste(canvas, fragment, random.integers(8, 20), random, brightness=0.5)
+        _paste(canvas, fragment, random.integers(6, 14), random, brightness=0.5)
     taken = np.zeros((SIDE, SIDE), dtype=bool)
     objects = []
     for _ in range(random.integers(1, 5)):
         chosen = random.integers(len(images))
-        box = _paste(canvas, images[chosen], random.integers(18, 40), random, taken=taken)
+        box = _paste(canvas, images[chosen], random.integers(14, 30), random, taken=taken)
         if box is not None:
             objects.append((int(labels[chosen]), box))
     return canvas.astype(np.uint8), objects
@@ -94,7 +94,7 @@ def _compose(
 def _paste(
     canvas: np.ndarray,
     glyph: np.ndarray,
-    side: int,
+    side: int | np.integer,
     random: np.random.Generator,
     brightness: float = 1.0,
     taken: np.ndarray | None = None,

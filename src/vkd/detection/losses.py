@@ -96,7 +96,7 @@ def _patch_labels(target: dict[str, Tensor], shapes: list[torch.Size], classes: 
     for shape in shapes:
         covered = masks.new_zeros(classes, *shape)
         if len(masks):
-            small = F.adaptive_avg_pool2d(masks[:, None], tuple(shape))[:, 0]
+            small = F.adaptive_avg_pool2d(masks[:, None], (shape[0], shape[1]))[:, 0]
             index = target["labels"][:, None, None].expand_as(small)
             covered.scatter_reduce_(0, index, small, "amax")
         rows.append((covered >= 0.5).float().flatten(1).T)

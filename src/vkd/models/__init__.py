@@ -7,13 +7,15 @@ import timm
 from torch import nn
 
 from vkd.errors import RunError, UserError, nearest
-from vkd.models import deit, small
+from vkd.models import deit, small, vidt
 from vkd.models.checkpoints import (
+    architecture_of,
     checkpoint_file,
     load_checkpoint,
     read_metadata,
     read_weights,
 )
+from vkd.models.vidt.checkpoint import is_vidt
 
 OUR_MODELS = (
     "cnn_digits",
@@ -24,6 +26,7 @@ OUR_MODELS = (
     "deit_fashion_distilled",
     "deit_s_distilled",
     "deit_ti_distilled",
+    *vidt.NAMES,
 )
 HUB = "hub"
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
     "load_checkpoint",
     "read_metadata",
     "small",
+    "vidt",
 ]
 
 
@@ -57,16 +61,20 @@ def create_model(name: str, checkpoint: str | Path | None = None, **kwargs: Any)
         return _from_hub(name, kwargs)
     if not checkpoint:
         return timm.create_model(name, **kwargs)
-    kwargs = _classes_in(name, checkpoint) | kwargs
+    kwargs = _options_in(name, checkpoint) | kwargs
     return load_checkpoint(timm.create_model(name, **kwargs), checkpoint)
 
 
-def _classes_in(name: str, checkpoint: str | Path) -> dict[str, Any]:
-    """The keyword ``num_classes`` by the size of the classifier in a checkpoint."""
+def _options_in(name: str, checkpoint: str | Path) -> dict[str, Any]:
+    """The keywords that a checkpoint tells by its weights: of a detector all that shape it, of a
+    classifier ``num_classes``."""
+    state = read_weights(checkpoint_file(checkpoint))
+    if name in vidt.NAMES:
+        return architecture_of(state)[1] if is_vidt(state) else {}
     known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
     classifier = getattr(known, "classifier", None) or "head"
     classifier = classifier if isinstance(classifier, str) else classifier[0]
-    weight = read_weights(checkpoint_file(checkpoint)).get(f"{classifier}.weight")
+    weight = state.get(f"{classifier}.weight")
     return {} if weight is None else {"num_classes": len(weight)}
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vkd.errors import UserError
 from vkd.models.release import read_release, split_projector
+from vkd.models.vidt.checkpoint import is_vidt, name_of, options_of, split_vidt
 
 _WIDE = ("pos_embed", "cls_token", "norm.weight")
 _DEIT_WIDTHS = {192: "deit_ti_distilled", 384: "deit_s_distilled", 768: "deit_b_distilled"}
@@ -28,7 +29,7 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
             shapes differ from the model's; the message lists them.
     """
     file = checkpoint_file(path)
-    state, _ = split_projector(read_weights(file))
+    state, _ = split_projections(read_weights(file))
     check_fit(model, state, file)
     model.load_state_dict(state)
     return model
@@ -41,10 +42,15 @@ def read_projection(path: str | Path) -> Tensor:
         UserError: if the file holds no projector.
     """
     file = checkpoint_file(path)
-    weight = split_projector(read_weights(file))[1]
-    if weight is None:
+    projections = split_projections(read_weights(file))[1]
+    if "weight" not in projections:
         raise UserError(f"{file} holds no projector.")
-    return weight
+    return projections["weight"]
+
+
+def split_projections(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Split weights into the model's and those of a release's projections, by their names."""
+    return split_vidt(state) if is_vidt(state) else split_projector(state)
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
@@ -100,6 +106,8 @@ def architecture_of(state: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
 
     The name is empty where the weights are of none of them.
     """
+    if is_vidt(state):
+        return name_of(state), options_of(state)
     width = next((state[key].shape[-1] for key in _WIDE if key in state), 0)
     has_stem = any(key.startswith("patch_embed.conv.") for key in state)
     if not has_stem or width not in _DEIT_WIDTHS:
@@ -113,17 +121,17 @@ def architecture_of(state: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
 
 
 def write_converted(
-    state: dict[str, Tensor], projection: Tensor | None, target: Path, metadata: dict[str, str]
+    state: dict[str, Tensor], projections: dict[str, Tensor], target: Path, metadata: dict[str, str]
 ) -> list[Path]:
-    """Write weights, and a projection beside them, as safetensors; return the files.
+    """Write weights, and projections beside them, as safetensors; return the files.
 
     Raises:
         UserError: if a file is there already.
     """
     beside = target.with_name(f"{target.stem}-projection.safetensors")
     parts = [(target, state)]
-    if projection is not None:
-        parts.append((beside, {"weight": projection}))
+    if projections:
+        parts.append((beside, projections))
     for file, _ in parts:
         if file.exists():
             raise UserError(f"{file} exists already; name a new file.")

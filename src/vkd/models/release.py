@@ -76,15 +76,26 @@ def _unpickle(file: Path) -> Any:
         raise UserError(f"{file} is not a checkpoint of PyTorch or safetensors.") from None
 
 
-def split_projector(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Split a release's weights into the model's and the projector's orthonormal matrix.
+def split_projector(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Split a release's weights into the model's and the projector's.
 
-    The matrix (teacher_dim, student_dim) is None where there is no projector.
+    The latter is the orthonormal matrix ``weight`` (teacher_dim, student_dim), if there is one.
     """
     model = {key: value for key, value in state.items() if not key.startswith(PROJECTOR)}
     if _ORIGINAL not in state:
-        return model, None
-    return model, householder_weight(state[_ORIGINAL], state[_BASE])
+        return model, {}
+    return model, {"weight": orthogonal_weight(state[_ORIGINAL], state[_BASE])}
+
+
+def orthogonal_weight(original: Tensor, base: Tensor) -> Tensor:
+    """Return the matrix that torch's ``parametrizations.orthogonal`` stands for, in float32.
+
+    torch takes the matrix exponential for square weights and Householder's reflectors otherwise.
+    """
+    if original.shape[0] != original.shape[1]:
+        return householder_weight(original, base)
+    lower = original.double().tril()
+    return (base.double() @ torch.linalg.matrix_exp(lower - lower.T)).float()
 
 
 def householder_weight(original: Tensor, base: Tensor) -> Tensor:

@@ -20,8 +20,11 @@ def model_facts(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, floa
     """
     device = next(model.parameters()).device
     training = model.training
+    # The counter follows gradients, and stumbles over views of parameters that need one.
+    detached = {name: parameter.detach() for name, parameter in model.named_parameters()}
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(torch.zeros(1, *shape, device=device))
+        images = torch.zeros(1, *shape, device=device)
+        torch.func.functional_call(model.eval(), detached, (images,))
     model.train(training)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {"parameters": parameters, "macs": counter.get_total_flops() // 2}

@@ -1,28 +1,27 @@
 """What the command line does: train, evaluate and predict, for the task that a recipe names."""
 
+import inspect
 import json
-import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import set_seed
 
-from vkd.config import ClassificationConfig, TrainingConfig, config_of, read_recipe
+from vkd.config import TrainingConfig, config_of, read_recipe
 from vkd.errors import UserError
-from vkd.models import create_model, read_metadata
-from vkd.reporting.model_card import model_facts, write_model_card
-from vkd.tasks.classification import (
-    ClassificationTask,
-    evaluate_classifier,
-    evaluation_loader,
-    predict_images,
-    read_splits,
-    student_shape,
-)
+from vkd.models import read_metadata
+from vkd.reporting.model_card import write_model_card
 from vkd.training.checkpoint import open_run_folder
 from vkd.training.trainer import Trainer, make_accelerator
+
+
+def _task(config: TrainingConfig) -> ModuleType:
+    """The module of a recipe's task: ``make_task``, ``evaluate`` and ``predict``."""
+    return import_module(f"vkd.tasks.{config.task}")
 
 
 def train(
@@ -36,15 +35,14 @@ def train(
         UserError: if the folder is taken, or the recipe asks for what is not there.
         RunError: if training diverges.
     """
-    assert isinstance(config, ClassificationConfig)
     make_accelerator(config)
     with PartialState().main_process_first():
         is_first = PartialState().is_main_process
         open_run_folder(folder, config, resume or not is_first)
-    config = replace(config, teacher_checkpoint=_teacher_checkpoint(config, folder, show))
+    config = _with_teacher(config, folder, show)
     set_seed(config.seed)
-    task = ClassificationTask(config)
-    facts = model_facts(task.model, task.splits.shape)
+    task = _task(config).make_task(config)
+    facts = task.facts()
     # Equal weights everywhere, but not the same mixing and dropout on every process.
     set_seed(config.seed, device_specific=True)
     metrics = Trainer(task, config, folder, show).fit(resume)
@@ -58,10 +56,11 @@ def end_processes() -> None:
     PartialState().destroy_process_group()
 
 
-def _teacher_checkpoint(config: ClassificationConfig, folder: Path, show: bool) -> str:
-    needs_teacher = config.feature_weight or config.logit_weight
-    if config.teacher_checkpoint or not needs_teacher:
-        return config.teacher_checkpoint
+def _with_teacher(config: Any, folder: Path, show: bool) -> Any:
+    """The config with ``teacher_checkpoint`` set where its losses need a teacher."""
+    weights = [getattr(config, name, 0) for name in ("feature_weight", "logit_weight")]
+    if config.teacher_checkpoint or not any(weights):
+        return config
     if not config.teacher_recipe:
         raise UserError(
             f"--teacher {config.teacher} needs --teacher-checkpoint, a weights file or run folder."
@@ -72,7 +71,7 @@ def _teacher_checkpoint(config: ClassificationConfig, folder: Path, show: bool) 
     )
     teacher_folder = folder / "teacher"
     train(teacher, teacher_folder, resume=(teacher_folder / "recipe.yaml").is_file(), show=show)
-    return str(teacher_folder)
+    return replace(config, teacher_checkpoint=str(teacher_folder))
 
 
 def evaluate(checkpoint: str, recipe: str = "", **changes: Any) -> dict[str, float]:
@@ -84,52 +83,58 @@ def evaluate(checkpoint: str, recipe: str = "", **changes: Any) -> dict[str, flo
     Args:
         checkpoint: weights file or run folder.
         recipe: name or file, where the checkpoint does not tell its own.
-        **changes: fields of the recipe to change, for example ``data_path``.
+        **changes: fields of the recipe to change, for example ``data_path``, and options of the
+            task's own ``evaluate``.
 
     Raises:
         UserError: if it is not a checkpoint, or not one of the recipe's model.
     """
-    config = _config_of_checkpoint(checkpoint, recipe, changes)
-    accelerator = make_accelerator(config)
-    splits = read_splits(config)
-    model = create_model(
-        config.student, checkpoint, **student_shape(config, splits.shape, len(splits.classes))
-    )
-    facts = model_facts(model, splits.shape)
-    batches = evaluation_loader(config, splits.test)
-    model, batches = accelerator.prepare(model, batches)
-    began = time.perf_counter()
-    metrics = evaluate_classifier(model, batches, accelerator)
-    speed = len(splits.test) / (time.perf_counter() - began)  # type: ignore[arg-type]
-    return metrics | facts | {"images_per_second": speed}
+    values = recipe_fields(checkpoint, recipe)
+    given = {key: value for key, value in changes.items() if value != ""}
+    config = config_of(values | {key: value for key, value in given.items() if key in values})
+    run = _task(config).evaluate
+    options = {key: value for key, value in given.items() if key not in values}
+    return run(config, checkpoint, make_accelerator(config), **_accepted(run, options, config))
 
 
 def predict(
-    checkpoint: str, images: list[str], recipe: str = "", device: str = "auto"
+    checkpoint: str, images: list[str], recipe: str = "", **options: Any
 ) -> list[dict[str, Any]]:
-    """Return a record for each image file: its class and the probability.
+    """Return a record for each image file, or for each image that is made; see the task's own.
+
+    Args:
+        checkpoint: weights file or run folder.
+        images: files to look at.
+        recipe: name or file, where the checkpoint does not tell its own.
+        **options: of the task's own ``predict``.
 
     Raises:
         UserError: if the checkpoint or an image cannot be read.
     """
-    config = _config_of_checkpoint(checkpoint, recipe, {"device": device})
-    metadata, shape = read_metadata(checkpoint), {}
-    if "inputs" in metadata:
-        image, classes = json.loads(metadata["inputs"])["shape"], json.loads(metadata["classes"])
-        shape = student_shape(config, image, len(classes))
-    model = create_model(config.student, checkpoint, **shape)
-    return predict_images(model, metadata, [Path(image) for image in images])
+    config = config_of(recipe_fields(checkpoint, recipe))
+    run = _task(config).predict
+    given = {key: value for key, value in options.items() if value is not None}
+    return run(config, checkpoint, images, **_accepted(run, given, config))
 
 
-def _config_of_checkpoint(
-    checkpoint: str, recipe: str, changes: dict[str, Any]
-) -> ClassificationConfig:
+def _accepted(run: Any, options: dict[str, Any], config: TrainingConfig) -> dict[str, Any]:
+    for name in options:
+        if name not in inspect.signature(run).parameters:
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{flag} has no meaning for {config.task}.")
+    return options
+
+
+def recipe_fields(checkpoint: str, recipe: str = "") -> dict[str, Any]:
+    """Return all fields of the recipe that a checkpoint belongs to.
+
+    Raises:
+        UserError: if neither the checkpoint nor ``recipe`` tells.
+    """
     metadata = read_metadata(checkpoint)
     if not recipe and "recipe" not in metadata:
         raise UserError(
             f"{checkpoint} does not say which recipe its model belongs to; name it with --recipe."
         )
     values = read_recipe(recipe) if recipe else json.loads(metadata["recipe"])
-    config = config_of(values | {key: value for key, value in changes.items() if value != ""})
-    assert isinstance(config, ClassificationConfig)
-    return config
+    return asdict(config_of(values))

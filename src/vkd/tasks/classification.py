@@ -1,13 +1,13 @@
 """Image classification: a student alone, or taught by logits, features or both."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from accelerate import Accelerator
-from PIL import Image, UnidentifiedImageError
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.mixup import Mixup
 from timm.models.deit import VisionTransformerDistilled
@@ -21,12 +21,14 @@ from vkd.baselines import PROJECTIONS, logit_loss
 from vkd.config import ClassificationConfig
 from vkd.data import READERS, Splits, loader, read_small
 from vkd.data.photographs import read_photographs
+from vkd.data.pictures import open_image
 from vkd.data.transforms import evaluation_transform, training_transform
 from vkd.distiller import Distiller, adapter_for
 from vkd.errors import UserError
 from vkd.loss import FeatureLoss
-from vkd.models import create_model, last_layer
+from vkd.models import create_model, last_layer, read_metadata
 from vkd.projection import OrthogonalProjection
+from vkd.reporting.model_card import model_facts
 from vkd.teacher import NetworkTeacher, Teacher
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -171,6 +173,10 @@ class ClassificationTask:
             )
         return teacher
 
+    def facts(self) -> dict[str, float]:
+        """Sizes of the model."""
+        return model_facts(self.model, self.splits.shape)
+
     def train_loader(self) -> DataLoader:
         """Shuffled batches of the training split."""
         config = self.config
@@ -209,6 +215,9 @@ class ClassificationTask:
             projection.load_state_dict({"parameter": parameter})
             weight = projection.weight
         return {} if weight is None else {"projection": {"weight": weight}}
+
+
+make_task = ClassificationTask
 
 
 def student_shape(
@@ -305,30 +314,54 @@ def read_splits(config: ClassificationConfig) -> Splits:
     )
 
 
-def predict_images(
-    model: nn.Module, metadata: dict[str, str], files: list[Path]
+def evaluate(
+    config: ClassificationConfig, checkpoint: str, accelerator: Accelerator
+) -> dict[str, float]:
+    """Return the test metrics of a checkpoint, a weights file or run folder, and its sizes.
+
+    Raises:
+        UserError: if it does not fit the recipe's model.
+    """
+    splits = read_splits(config)
+    model = create_model(
+        config.student, checkpoint, **student_shape(config, splits.shape, len(splits.classes))
+    )
+    facts = model_facts(model, splits.shape)
+    batches = evaluation_loader(config, splits.test)
+    model, batches = accelerator.prepare(model, batches)
+    began = time.perf_counter()
+    metrics = evaluate_classifier(model, batches, accelerator)
+    speed = len(splits.test) / (time.perf_counter() - began)  # type: ignore[arg-type]
+    return metrics | facts | {"images_per_second": speed}
+
+
+def predict(
+    config: ClassificationConfig, checkpoint: str, images: list[str]
 ) -> list[dict[str, Any]]:
     """Return the class and its probability for each image file.
 
-    ``metadata`` is what the checkpoint says of its classes and inputs; without, ImageNet's are
-    taken.
+    What the checkpoint says of its classes and inputs is followed; without, ImageNet's are taken.
 
     Raises:
-        UserError: if a file is not an image.
+        UserError: if a file is not an image, or the checkpoint does not fit.
     """
+    metadata, shape = read_metadata(checkpoint), {}
+    if "inputs" in metadata:
+        image, classes = json.loads(metadata["inputs"])["shape"], json.loads(metadata["classes"])
+        shape = student_shape(config, image, len(classes))
+    model = create_model(config.student, checkpoint, **shape)
     size = getattr(getattr(model, "patch_embed", None), "img_size", (224, 224))
     default = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD, "shape": (3, *size)}
     inputs = json.loads(metadata.get("inputs", "null")) or default
-    classes = json.loads(metadata.get("classes", "null"))
-    prepare = _preparation(inputs)
-    images = torch.stack([prepare(_read_image(file, inputs["shape"][0])) for file in files])
+    prepare, mode = _preparation(inputs), "L" if inputs["shape"][0] == 1 else "RGB"
+    batch = torch.stack([prepare(open_image(Path(file), mode)) for file in images])
     with torch.no_grad():
-        probabilities = model.eval()(images).softmax(1)
+        probabilities = model.eval()(batch).softmax(1)
     best, indices = probabilities.max(1)
-    names = classes or _imagenet_names(probabilities.shape[1])
+    names = json.loads(metadata.get("classes", "null")) or _imagenet_names(probabilities.shape[1])
     return [
-        {"image": str(file), "class": names[index], "probability": round(score, 4)}
-        for file, score, index in zip(files, best.tolist(), indices.tolist(), strict=True)
+        {"image": file, "class": names[index], "probability": round(score, 4)}
+        for file, score, index in zip(images, best.tolist(), indices.tolist(), strict=True)
     ]
 
 
@@ -354,11 +387,16 @@ def _imagenet_names(count: int) -> list[str]:
     return [info.index_to_description(index) for index in range(count)]
 
 
-def _read_image(file: Path, channels: int) -> Image.Image:
-    try:
-        with Image.open(file) as image:
-            return image.convert("L" if channels == 1 else "RGB")
-    except FileNotFoundError:
-        raise UserError(f"There is no image {file}.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError):
-        raise UserError(f"{file} is not an image.") from None
+def exported(
+    config: ClassificationConfig, checkpoint: str, size: tuple[int, int]
+) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
+    """Return the classifier, an example of its inputs, and its output's name."""
+    metadata = read_metadata(checkpoint)
+    image = tuple(json.loads(metadata["inputs"])["shape"]) if "inputs" in metadata else (3, 0, 0)
+    side = config.input_size
+    image = (image[0], size[0] or image[1] or side, size[1] or image[2] or side)
+    shape = {}
+    if "classes" in metadata:
+        shape = student_shape(config, image, len(json.loads(metadata["classes"])))
+    model = create_model(config.student, checkpoint, **shape)
+    return model, {"images": torch.zeros(2, *image)}, ["logits"]

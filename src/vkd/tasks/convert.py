@@ -10,12 +10,21 @@ from vkd.models.checkpoints import (
     check_fit,
     checkpoint_file,
     read_weights,
+    split_projections,
     write_converted,
 )
-from vkd.models.release import split_projector
 
 # The recipe that a converted model belongs to, so that it can be evaluated right away.
-_RECIPES = {"deit_ti_distilled": "deit-tiny-imagenet", "deit_s_distilled": "deit-small-imagenet"}
+_RECIPES = {
+    "deit_ti_distilled": "deit-tiny-imagenet",
+    "deit_s_distilled": "deit-small-imagenet",
+    "deit_b_distilled": "deit-small-imagenet",
+    "vidt_nano": "vidt-nano-coco",
+    "vidt_tiny": "vidt-tiny-coco",
+    "vidt_small": "vidt-small-coco",
+    "vidt_base": "vidt-small-coco",
+    "vidt_large": "vidt-small-coco",
+}
 
 
 def convert(source: str, target: str) -> list[Path]:
@@ -27,12 +36,12 @@ def convert(source: str, target: str) -> list[Path]:
         UserError: if ``source`` is not a checkpoint or does not fit, or a target exists.
     """
     file = checkpoint_file(source)
-    state, projection = split_projector(read_weights(file))
+    state, projections = split_projections(read_weights(file))
     name, kwargs = architecture_of(state)
     metadata = {"architecture": name}
     if name:
         check_fit(create_model(name, **kwargs), state, file)
-        recipe = _RECIPES.get(name, "deit-small-imagenet")
-        fields = read_recipe(str(RECIPES / f"{recipe}.yaml")) | {"student": name}
+    if name in _RECIPES:
+        fields = read_recipe(str(RECIPES / f"{_RECIPES[name]}.yaml")) | {"student": name}
         metadata["recipe"] = json.dumps(fields)
-    return write_converted(state, projection, Path(target), metadata)
+    return write_converted(state, projections, Path(target), metadata)

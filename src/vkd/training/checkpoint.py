@@ -92,7 +92,8 @@ def _states(folder: Path) -> list[Path]:
 def save_tensors(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str]) -> None:
     """Write safetensors in one step, so that a reader never meets half a file."""
     partial = file.with_suffix(".partial")
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Cloned, as heads that are shared would share storage, which safetensors refuses.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     save_file(tensors, partial, metadata)
     os.replace(partial, file)
 

@@ -27,6 +27,10 @@ class Task(Protocol):
     @property
     def model(self) -> nn.Module: ...
 
+    def facts(self) -> dict[str, float]:
+        """Sizes of the model, such as ``parameters``."""
+        ...
+
     def train_loader(self) -> DataLoader:
         """Batches to train on, shuffled, without an incomplete last one."""
         ...

@@ -55,6 +55,8 @@ def _detector(
     drop_path_rate: float = 0.0,
     cross_stages: tuple[int, ...] = (3,),
     dim: int = 256,
+    neck: dict[str, Any] | None = None,
+    box_refinement: bool = True,
     **options: Any,
 ) -> nn.Module:
     if method not in METHODS:
@@ -69,7 +71,8 @@ def _detector(
         last_dim=dim if with_neck else 0,
     )
     if with_neck:
-        return ViDT(body, num_classes, dim, **options)
+        neck = (neck or {}) | {"box_refinement": box_refinement}
+        return ViDT(body, num_classes, dim, neck, **options)
     return ViDTWithoutNeck(body, num_classes)
 
 

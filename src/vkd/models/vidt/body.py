@@ -34,7 +34,7 @@ class ReconfiguredAttention(WindowAttention):
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__(dim, num_heads, window_size=WINDOW)
-        self.fused_attn = True
+        self.fused_attn = True  # type: ignore[misc]
 
     def attend_detections(
         self, det_tokens: Tensor, patches: Tensor | None = None, bias: Tensor | None = None
@@ -139,6 +139,19 @@ class Stage(nn.Module):
         )
         self.downsample = PatchMerging(dim, out_dim) if out_dim else None
 
+    def forward(
+        self,
+        patches: Tensor,
+        det_tokens: Tensor,
+        det_positions: Tensor,
+        cross: tuple[Tensor, Tensor] | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return patches and detection tokens before merging; arguments as in ``Block``."""
+        window_mask = _shifted_window_mask(patches)
+        for block in self.blocks:
+            patches, det_tokens = block(patches, det_tokens, det_positions, window_mask, cross)
+        return patches, det_tokens
+
 
 class SwinBody(nn.Module):
     """Swin with detection tokens.
@@ -207,19 +220,18 @@ class SwinBody(nn.Module):
         mask = resize_mask(mask, [max(1, size // divisor) for size in patches.shape[1:3]])
         maps = []
         for index, stage in enumerate(self.layers):
+            assert isinstance(stage, Stage)
             cross = None
             if index in self.cross_stages:
                 mask = resize_mask(mask, patches.shape[1:3])
                 cross = _cross_attention_inputs(patches, mask, det_tokens.shape[1])
-            window_mask = _shifted_window_mask(patches)
-            for block in stage.blocks:
-                patches, det_tokens = block(patches, det_tokens, positions, window_mask, cross)
+            patches, det_tokens = stage(patches, det_tokens, positions, cross)
             if index > 0:
                 maps.append(patches.permute(0, 3, 1, 2))
             last_tokens = det_tokens
             if stage.downsample is not None:
                 patches, det_tokens = stage.downsample(patches, det_tokens)
-        if self.layers[-1].downsample is not None:
+        if stage.downsample is not None:
             maps.append(patches.permute(0, 3, 1, 2))
         return BodyOutput(maps, last_tokens, positions)
 

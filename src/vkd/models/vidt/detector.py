@@ -47,13 +47,18 @@ class ViDT(nn.Module):
     ) -> None:
         super().__init__()
         channels = backbone.num_channels
-        self.num_classes = num_classes
+        self.num_classes, self.dim = num_classes, dim
+        self.num_det_tokens = backbone.det_token.shape[1]
         self.backbone = backbone
         self.transformer = Neck(dim, num_levels=len(channels), **(neck or {}))
         outputs = len(self.transformer.decoder.layers) + 1
         self.class_embed = nn.ModuleList(_class_head(dim, num_classes) for _ in range(outputs))
-        self.bbox_embed = nn.ModuleList(MultiLayerPerceptron(dim, 4) for _ in range(outputs))
-        _start_boxes(self.bbox_embed)
+        self.bbox_embed = nn.ModuleList(
+            MultiLayerPerceptron(dim, 4, zero=True) for _ in range(outputs)
+        )
+        # The first boxes are small, so that tokens look near their references.
+        with torch.no_grad():
+            self.bbox_embed[0].layers[-1].bias[2:] = -2.0  # type: ignore[index,union-attr]
         if not self.transformer.box_refinement:
             self.class_embed = nn.ModuleList([self.class_embed[0]] * outputs)
             self.bbox_embed = nn.ModuleList([self.bbox_embed[0]] * outputs)
@@ -134,13 +139,11 @@ class ViDTWithoutNeck(nn.Module):
 
     def __init__(self, backbone: SwinBody, num_classes: int = 91) -> None:
         super().__init__()
-        self.num_classes = num_classes
+        self.num_classes, self.num_det_tokens = num_classes, backbone.det_token.shape[1]
         self.backbone = backbone
         width = backbone.num_channels[2]
         self.class_embed = _class_head(width, num_classes)
-        self.bbox_embed = MultiLayerPerceptron(width, 4)
-        nn.init.zeros_(self.bbox_embed.layers[-1].weight)
-        nn.init.zeros_(self.bbox_embed.layers[-1].bias)
+        self.bbox_embed = MultiLayerPerceptron(width, 4, zero=True)
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that optimisers must not decay."""
@@ -187,12 +190,3 @@ def _class_head(dim: int, num_classes: int) -> nn.Linear:
     head = nn.Linear(dim, num_classes)
     nn.init.constant_(head.bias, class_bias())
     return head
-
-
-def _start_boxes(heads: nn.ModuleList) -> None:
-    for head in heads:
-        nn.init.zeros_(head.layers[-1].weight)
-        nn.init.zeros_(head.layers[-1].bias)
-    # The first boxes are small, so that tokens look near their references.
-    with torch.no_grad():
-        heads[0].layers[-1].bias[2:] = -2.0

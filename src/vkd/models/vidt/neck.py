@@ -52,9 +52,9 @@ class DecoderLayer(nn.Module):
 
 
 class MultiLayerPerceptron(nn.Module):
-    """Three linear layers with ReLU between."""
+    """Three linear layers with ReLU between; ``zero`` makes the last start from 0."""
 
-    def __init__(self, dim: int, out_dim: int) -> None:
+    def __init__(self, dim: int, out_dim: int, zero: bool = False) -> None:
         super().__init__()
         widths = (dim, dim, dim, out_dim)
         self.layers = nn.ModuleList(nn.Linear(into, out) for into, out in pairwise(widths))

@@ -1,0 +1,396 @@
+"""Object detection: a ViDT alone, or taught by the tokens of a larger one."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from vkd.baselines import PROJECTIONS
+from vkd.config import DetectionConfig
+from vkd.data.coco import (
+    Batch,
+    Categories,
+    CocoImages,
+    categories_of,
+    default_categories,
+    detection_loader,
+    read_coco,
+)
+from vkd.data.detection_transforms import detection_training_transform, detection_transform
+from vkd.data.digits_detection import read_digit_canvases
+from vkd.data.pictures import open_image
+from vkd.detection.distillation import TokenLoss, TokenTeacher
+from vkd.detection.drawing import write_drawing
+from vkd.detection.losses import detection_losses, token_label_loss
+from vkd.detection.metrics import average_precision
+from vkd.detection.predictions import best_detections, coco_records
+from vkd.errors import UserError
+from vkd.models import create_model, read_metadata
+from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck, pad_images
+from vkd.models.vidt.starting import load_backbone
+from vkd.reporting.model_card import model_facts
+
+
+class DetectionModule(nn.Module):
+    """A detector with its losses, the teacher's tokens among them where they have weight.
+
+    Args:
+        student: the detector.
+        config: weights and kinds of the losses.
+        teacher: answers with tokens; None to train alone.
+    """
+
+    def __init__(
+        self, student: nn.Module, config: DetectionConfig, teacher: TokenTeacher | None = None
+    ) -> None:
+        super().__init__()
+        self.config, self.student, self.teacher = config, student, teacher
+        self.token_loss: TokenLoss | None = None
+        if teacher is not None:
+            assert isinstance(student, ViDT)
+            self.token_loss = TokenLoss(
+                PROJECTIONS[config.projection],
+                student.dim,
+                teacher.model.dim,
+                normalization=config.normalization,
+                distance=config.distance,
+            )
+        if config.compile:
+            student.compile()
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that timm's optimisers must not decay: those the student names, and
+        projections."""
+        spared = {f"student.{name}" for name in self.student.no_weight_decay()}  # type: ignore[operator]
+        return spared | {n for n, _ in self.named_parameters() if n.startswith("token_loss.")}
+
+    def lr_scale(self, name: str) -> float:
+        """The share of the learning rate of a parameter; detection tokens are no backbone's."""
+        is_body = name.startswith("student.backbone.") and ".det_" not in name
+        return self.config.backbone_lr if is_body else 1.0
+
+    def forward(self, batch: Batch | Any) -> dict[str, Any]:
+        """Return the weighted loss terms of a batch, or what the student says of images alone."""
+        if not isinstance(batch, dict):
+            return self.student(batch)
+        config, targets = self.config, batch["targets"]
+        images, mask = pad_images(batch["images"])
+        if self.token_loss is None:
+            outputs = self.student(images, mask)
+        else:
+            outputs = self.student(images, mask, with_tokens=True)
+        terms = _weighted(detection_losses(outputs, targets), config)
+        if config.token_label_weight:
+            terms["patch"] = config.token_label_weight * token_label_loss(outputs, targets)
+        if self.token_loss is not None:
+            assert self.teacher is not None
+            known = self.teacher(images, mask)
+            terms["feature"] = config.feature_weight * self.token_loss(outputs["tokens"], known)
+        return terms
+
+
+def _weighted(losses: dict[str, Tensor], config: DetectionConfig) -> dict[str, Tensor]:
+    """The sum over layers of each kind of loss, weighted.
+
+    Without auxiliary losses earlier layers keep a weight of 0, so that every parameter still has
+    a gradient, which DDP asks for.
+    """
+    terms: dict[str, Tensor] = {}
+    for name, loss in losses.items():
+        kind, _, layer = name.partition("_")
+        weight = getattr(config, f"{kind}_weight")
+        weight = weight if config.auxiliary_losses or not layer else 0.0
+        terms[kind] = terms.get(kind, torch.zeros_like(loss)) + weight * loss
+    return terms
+
+
+class DetectionTask:
+    """Binds detector, teacher, images and average precision; see ``vkd.training.task.Task``.
+
+    Args:
+        config: the recipe, with ``teacher_checkpoint`` set where it has a teacher.
+
+    Raises:
+        UserError: if data or weights are not there or do not fit.
+    """
+
+    metric = "AP"
+
+    def __init__(self, config: DetectionConfig) -> None:
+        self.config = config
+        self.splits = read_detection(config, splits=("train", "validation"))
+        self.categories = self.splits["train"].categories
+        self.model = create_model(
+            config.student, **student_options(config, len(self.categories.ids))
+        )
+        if not isinstance(self.model, ViDT | ViDTWithoutNeck):
+            raise UserError(f"--student {config.student} is no detector of `vkd models`.")
+        if config.backbone_checkpoint:
+            load_backbone(self.model, config.student, config.backbone_checkpoint)
+        self.module = DetectionModule(self.model, config, self._teacher())
+
+    def _teacher(self) -> TokenTeacher | None:
+        config = self.config
+        if not config.feature_weight:
+            return None
+        model = create_model(config.teacher, config.teacher_checkpoint)
+        if not isinstance(model, ViDT):
+            raise UserError(f"--teacher {config.teacher} is no ViDT with a neck.")
+        if model.num_det_tokens != self.model.num_det_tokens:
+            raise UserError(
+                f"--teacher {config.teacher} has {model.num_det_tokens} detection tokens, "
+                f"--student {config.student} {self.model.num_det_tokens}; they must be as many."
+            )
+        return TokenTeacher(model)
+
+    def facts(self) -> dict[str, float]:
+        """Sizes of the model, for images as large as the recipe shows."""
+        return detector_facts(self.model, self.config)
+
+    def train_loader(self) -> DataLoader:
+        """Shuffled batches of the training split."""
+        config = self.config
+        return detection_loader(self.splits["train"], config.batch_size, True, config.workers)
+
+    def validation_loader(self) -> DataLoader:
+        """Batches of the validation split."""
+        config = self.config
+        return detection_loader(self.splits["validation"], config.batch_size, False, config.workers)
+
+    def evaluate(
+        self, model: nn.Module, batches: DataLoader, accelerator: Accelerator
+    ) -> dict[str, float]:
+        """Return COCO's metrics in %."""
+        return evaluate_detector(model, batches, accelerator, self.splits["validation"])[0]
+
+    def metadata(self) -> dict[str, str]:
+        """What using the weights needs to know: names and ids of categories."""
+        return {"categories": json.dumps(asdict(self.categories))}
+
+    def extra_state(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """The projections of tokens, as they are trained."""
+        prefix = "token_loss."
+        found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        return {"token-projections": found} if found else {}
+
+
+make_task = DetectionTask
+
+
+def student_options(config: DetectionConfig, num_classes: int) -> dict[str, Any]:
+    """Return the keyword arguments of a recipe's student."""
+    options: dict[str, Any] = {
+        "method": config.method,
+        "num_classes": num_classes,
+        "drop_path_rate": config.drop_path,
+    }
+    if config.method == "vidt":
+        options |= {
+            "fusion": config.fusion,
+            "iou_aware": config.iou_weight > 0,
+            "token_label": config.token_label_weight > 0,
+            "box_refinement": config.box_refinement,
+        }
+    return options
+
+
+def read_detection(
+    config: DetectionConfig,
+    categories: Categories | None = None,
+    splits: tuple[str, ...] = ("test",),
+) -> dict[str, CocoImages]:
+    """Return splits of a recipe's data; of COCO, validation and test are both ``val``.
+
+    Args:
+        config: the recipe.
+        categories: of a trained detector; those of the data when left out.
+        splits: of train, validation and test.
+
+    Raises:
+        UserError: if data are not there, or hold categories that the detector does not know.
+    """
+    transforms = {
+        "train": detection_training_transform(
+            config.augmentation, config.short_side, config.long_side
+        )
+    }
+    plain = detection_transform(config.short_side, config.long_side)
+    if config.dataset == "digits-detection":
+        canvases = read_digit_canvases(transforms["train"], plain)
+        return {split: canvases[split] for split in splits}
+    found = {}
+    for split in splits:
+        folder, truth = read_coco(Path(config.data_path), "train" if split == "train" else "val")
+        categories = categories or categories_of(truth, config.num_classes)
+        for entry in truth["categories"]:
+            if entry["id"] not in categories.labels:
+                raise UserError(
+                    f"--data-path {config.data_path} has the category {entry['name']!r} (id "
+                    f"{entry['id']}), which the {'training split' if len(splits) > 1 else 'model'}"
+                    " does not have."
+                )
+        with_masks = split == "train" and config.token_label_weight > 0
+        transform = transforms.get(split, plain)
+        found[split] = CocoImages(folder, truth, categories, transform, with_masks)
+    return found
+
+
+@torch.no_grad()
+def evaluate_detector(
+    model: nn.Module, batches: DataLoader, accelerator: Accelerator, images: CocoImages
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Return COCO's metrics in %, and all detections in COCO's results format.
+
+    Every image counts once, on any number of processes: those that fill the last batches up are
+    known by their ids.
+    """
+    model.eval()
+    found: dict[int, list[dict[str, Any]]] = {}
+    for batch in batches:
+        with accelerator.autocast():
+            outputs = model(batch["images"])
+        sizes = torch.stack([target["original_size"] for target in batch["targets"]])
+        ids = [int(target["image_id"]) for target in batch["targets"]]
+        for image_id, best in zip(ids, best_detections(outputs, sizes), strict=True):
+            found[image_id] = coco_records([best], [image_id], images.categories.ids)
+    everyone: dict[int, list[dict[str, Any]]] = {}
+    for part in gather_object([found]) if accelerator.num_processes > 1 else [found]:
+        everyone |= part
+    records = [record for image_id in sorted(everyone) for record in everyone[image_id]]
+    return average_precision(images.ground_truth, records), records
+
+
+def evaluate(
+    config: DetectionConfig, checkpoint: str, accelerator: Accelerator, predictions: str = ""
+) -> dict[str, float]:
+    """Return the test metrics of a checkpoint, and its sizes.
+
+    Args:
+        config: the recipe that it belongs to.
+        checkpoint: weights file or run folder.
+        accelerator: where to run.
+        predictions: file to write all detections to, in COCO's results format.
+
+    Raises:
+        UserError: if the checkpoint does not fit, or the file is there already.
+    """
+    if predictions and Path(predictions).exists():
+        raise UserError(f"--predictions {predictions} exists already; name a new file.")
+    images = read_detection(config, _categories_in(checkpoint))["test"]
+    model = create_model(config.student, checkpoint)
+    facts = detector_facts(model, config)
+    if not _categories_in(checkpoint):
+        images.categories = categories_of(images.ground_truth, model.num_classes)  # type: ignore[arg-type]
+    batches = detection_loader(images, config.batch_size, workers=config.workers)
+    model, batches = accelerator.prepare(model, batches)
+    began = time.perf_counter()
+    metrics, records = evaluate_detector(model, batches, accelerator, images)
+    speed = len(images) / (time.perf_counter() - began)
+    if predictions and accelerator.is_main_process:
+        Path(predictions).parent.mkdir(parents=True, exist_ok=True)
+        Path(predictions).write_text(json.dumps(records))
+    return metrics | facts | {"images_per_second": speed}
+
+
+def detector_facts(model: nn.Module, config: DetectionConfig) -> dict[str, float]:
+    """Return parameters and multiply-adds of a detector for an image of the recipe's size."""
+    short, long = config.short_side or 96, config.long_side if config.short_side else 96
+    return model_facts(model, (3, short, long))
+
+
+def predict(
+    config: DetectionConfig,
+    checkpoint: str,
+    images: list[str],
+    output: str = "",
+    threshold: float = 0.5,
+) -> list[dict[str, Any]]:
+    """Return a record for each image: its detections with category, score and box (corners).
+
+    Args:
+        config: the recipe that the checkpoint belongs to.
+        checkpoint: weights file or run folder.
+        images: files.
+        output: folder for the pictures with boxes drawn on them; none when empty.
+        threshold: least score of a detection.
+
+    Raises:
+        UserError: if a file is not an image, or a picture is there already.
+    """
+    files = [Path(image) for image in images]
+    drawings = [Path(output) / f"{file.stem}.png" if output else None for file in files]
+    for drawing in drawings:
+        if drawing is not None and (drawing.exists() or drawings.count(drawing) > 1):
+            raise UserError(f"--output: {drawing} exists already or would be written twice.")
+    model = create_model(config.student, checkpoint).eval()
+    categories = _categories_in(checkpoint) or default_categories(model.num_classes)  # type: ignore[arg-type]
+    prepare = detection_transform(config.short_side, config.long_side)
+    records = []
+    for file, drawing in zip(files, drawings, strict=True):
+        picture = open_image(file)
+        with torch.no_grad():
+            outputs = model([prepare(picture)])
+        (best,) = best_detections(outputs, torch.tensor([[picture.height, picture.width]]))
+        found = _named(best, categories, threshold)
+        if drawing is not None:
+            write_drawing(picture, found, drawing)
+        records.append({"image": str(file), "detections": found})
+    return records
+
+
+def _named(
+    best: dict[str, Tensor], categories: Categories, threshold: float
+) -> list[dict[str, Any]]:
+    """Detections of one image as records, best first."""
+    rows = zip(
+        best["scores"].tolist(), best["labels"].tolist(), best["boxes"].tolist(), strict=True
+    )
+    return [
+        {
+            "category": categories.names[label],
+            "category_id": categories.ids[label],
+            "score": round(score, 4),
+            "box": [round(value, 1) for value in box],
+        }
+        for score, label, box in rows
+        if score >= threshold and categories.ids[label] >= 0
+    ]
+
+
+def _categories_in(checkpoint: str) -> Categories | None:
+    saved = read_metadata(checkpoint).get("categories")
+    return Categories(**json.loads(saved)) if saved else None
+
+
+class ExportedDetector(nn.Module):
+    """A detector whose inputs and outputs are tensors alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (B, D, classes) and boxes (B, D, 4) of a batch and its padding mask."""
+        outputs = self.model(images, mask)
+        return outputs["pred_logits"], outputs["pred_boxes"]
+
+
+def exported(
+    config: DetectionConfig, checkpoint: str, size: tuple[int, int]
+) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
+    """Return a detector of tensors alone, an example of its inputs, and its outputs' names."""
+    short, long = config.short_side or 64, config.long_side if config.short_side else 64
+    height, width = size[0] or short, size[1] or long
+    inputs = {
+        "images": torch.zeros(2, 3, height, width),
+        "mask": torch.zeros(2, height, width, dtype=torch.bool),
+    }
+    model = ExportedDetector(create_model(config.student, checkpoint))
+    return model, inputs, ["pred_logits", "pred_boxes"]
