@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vkd.cli.translation import Translation, run_command
 from vkd.config import ClassificationConfig, config_of, read_recipe
-from vkd.errors import RunError, UserError, nearest
+from vkd.errors import UserError
 
 RECIPES = {"deit_ti_distilled": "deit-tiny-imagenet"}
-# Flag of the release: field of a recipe.
 FIELDS = {
     "--teacher": "teacher",
     "--student-model": "student",
@@ -68,33 +68,11 @@ IGNORED = (
     "--train-interpolation", "--mixup-prob", "--mixup-switch-prob", "--mixup-mode",
     "--cutmix-minmax", "--drop", "--world_size", "--world-size", "--dist_url", "--dist-url",
     "--dist-backend", "--start_epoch", "--crop-ratio", "--model-ema-force-cpu", "--print-freq",
-    "--data-set", "--local_rank", "--local-rank", "--gpu", "--rank",
+    "--data-set", "--gpu", "--rank",
 )  # fmt: skip
-_SILENT = ("--local_rank", "--local-rank")  # set by torch's launcher, not by users
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are one sentence."""
-
-    def error(self, message: str) -> Any:
-        raise UserError(message + ".")
-
-
-def make_parser() -> Parser:
-    """Return the parser of the release's flags."""
-    kinds = {f.name: f.type for f in ClassificationConfig.__dataclass_fields__.values()}
-    parser = Parser(prog="main_distributed.py", description=__doc__, allow_abbrev=False)
-    for flag, field in FIELDS.items():
-        kind = kinds[field] if kinds[field] in (int, float) else str
-        aliases = [flag.replace("_", "-")] if "_" in flag else []
-        parser.add_argument(flag, *aliases, dest=field, type=kind, help=f"recipe: {field}")
-    for flag, text in OWN.items():
-        parser.add_argument(flag, flag.replace("_", "-"), help=text)
-    for flag, text in SWITCHES.items():
-        parser.add_argument(flag, action="store_true", help=text)
-    for flag in IGNORED:
-        parser.add_argument(flag, nargs="*", dest="ignored" + flag, help="no effect")
-    return parser
+TRANSLATION = Translation(
+    "main_distributed.py", __doc__, ClassificationConfig, FIELDS, OWN, SWITCHES, IGNORED
+)
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
@@ -103,16 +81,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     Raises:
         UserError: for a flag that the release does not have, or a wrong value.
     """
-    parser = make_parser()
-    flags, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        flag = unknown[0].split("=")[0]
-        known = [*FIELDS, *OWN, *SWITCHES, *IGNORED]
-        raise UserError(f"There is no flag {flag} of main_distributed.py{nearest(flag, known)}")
-    for flag in IGNORED:
-        if getattr(flags, "ignored" + flag) is not None and flag not in _SILENT:
-            print(f"vkd: {flag} has no effect, as in the release.", file=sys.stderr)
-    values = {f: v for f in FIELDS.values() if (v := getattr(flags, f)) is not None}
+    flags, values = TRANSLATION.parse(arguments)
     if "teacher" in values:
         values["teacher_layer"] = ""  # its last, whatever it is called
     if flags.repeated_aug:
@@ -147,12 +116,7 @@ def run(arguments: list[str]) -> None:
 
 def main() -> int:
     """Run with the process's arguments and return the exit code."""
-    try:
-        run(sys.argv[1:])
-    except (UserError, RunError) as error:
-        print(f"main_distributed.py: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
-    return 0
+    return run_command(TRANSLATION.program, run)
 
 
 if __name__ == "__main__":

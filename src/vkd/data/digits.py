@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 Part = tuple[Tensor, Tensor]
@@ -16,6 +14,10 @@ def read(path: str | Path = "") -> tuple[Part, Part, Part, list[str]]:
     Half of the digits are held out, as there are so few that the test's noise would hide
     everything otherwise. ``path`` is not used.
     """
+    # Here, as scikit-learn takes seconds to import and other data sets do without.
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     rest, test_images, rest_labels, test_labels = train_test_split(
         images, labels, test_size=0.5, stratify=labels, random_state=0

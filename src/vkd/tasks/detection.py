@@ -284,7 +284,7 @@ def evaluate(
     if predictions and Path(predictions).exists():
         raise UserError(f"--predictions {predictions} exists already; name a new file.")
     images = read_detection(config, _categories_in(checkpoint))["test"]
-    model = create_model(config.student, checkpoint)
+    model = _load(config, checkpoint)
     facts = detector_facts(model, config)
     if not _categories_in(checkpoint):
         images.categories = categories_of(images.ground_truth, model.num_classes)  # type: ignore[arg-type]
@@ -329,7 +329,7 @@ def predict(
     for drawing in drawings:
         if drawing is not None and (drawing.exists() or drawings.count(drawing) > 1):
             raise UserError(f"--output: {drawing} exists already or would be written twice.")
-    model = create_model(config.student, checkpoint).eval()
+    model = _load(config, checkpoint).eval()
     categories = _categories_in(checkpoint) or default_categories(model.num_classes)  # type: ignore[arg-type]
     prepare = detection_transform(config.short_side, config.long_side)
     records = []
@@ -364,6 +364,12 @@ def _named(
     ]
 
 
+def _load(config: DetectionConfig, checkpoint: str) -> nn.Module:
+    """The detector of a checkpoint, whose weights tell all options but one."""
+    refinement = {} if config.box_refinement else {"box_refinement": False}
+    return create_model(config.student, checkpoint, **refinement)
+
+
 def _categories_in(checkpoint: str) -> Categories | None:
     saved = read_metadata(checkpoint).get("categories")
     return Categories(**json.loads(saved)) if saved else None
@@ -392,5 +398,5 @@ def exported(
         "images": torch.zeros(2, 3, height, width),
         "mask": torch.zeros(2, height, width, dtype=torch.bool),
     }
-    model = ExportedDetector(create_model(config.student, checkpoint))
+    model = ExportedDetector(_load(config, checkpoint))
     return model, inputs, ["pred_logits", "pred_boxes"]

@@ -213,7 +213,7 @@ class SwinBody(nn.Module):
         """Run images (B, 3, H, W) with a mask (B, H, W) that is True on padding."""
         height, width = images.shape[-2:]
         patches = self.patch_embed(F.pad(images, (0, -width % 4, 0, -height % 4)))
-        batch = len(images)
+        batch = images.shape[0]
         det_tokens = self.det_token.expand(batch, -1, -1)
         positions = self.det_pos_embed.expand(batch, -1, -1)
         divisor = 2 ** (len(self.layers) - len(self.cross_stages))

@@ -1,0 +1,101 @@
+"""Translating the flags of the paper's release to fields of a recipe; used by ``paper/``."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from vkd.config import TrainingConfig
+from vkd.errors import RunError, UserError, nearest
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose complaints are one sentence."""
+
+    def error(self, message: str) -> Any:
+        raise UserError(message + ".")
+
+
+def release_bool(text: str) -> bool:
+    """Read True or False as the release's commands write them.
+
+    Raises:
+        argparse.ArgumentTypeError: for anything else, all of which the release took for True.
+    """
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in known:
+        raise argparse.ArgumentTypeError(f"must be True or False, found {text}")
+    return known[text.lower()]
+
+
+@dataclass
+class Translation:
+    """The flags of one command of the release.
+
+    Attributes:
+        program: the command's file.
+        description: its help.
+        config: whose fields flags set.
+        fields: flag of the release: field of the recipe.
+        own: flags that the command itself reads, with their help.
+        switches: flags without a value, with their help.
+        ignored: flags that have no effect; a warning names those that are given.
+        silent: of these, flags that launchers set and users do not.
+    """
+
+    program: str
+    description: str
+    config: type[TrainingConfig]
+    fields: dict[str, str]
+    own: dict[str, str]
+    switches: dict[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ("--local_rank", "--local-rank")
+
+    def parser(self) -> argparse.ArgumentParser:
+        """Return the parser of the release's flags."""
+        kinds: dict[str, Any] = {f.name: f.type for f in fields(self.config)}
+        parser = _Parser(prog=self.program, description=self.description, allow_abbrev=False)
+        for flag, name in self.fields.items():
+            kind = kinds[name] if kinds[name] in (int, float) else str
+            kind = release_bool if kinds[name] is bool else kind
+            parser.add_argument(*_spellings(flag), dest=name, type=kind, help=f"recipe: {name}")
+        for flag, text in self.own.items():
+            parser.add_argument(*_spellings(flag), help=text)
+        for flag, text in self.switches.items():
+            parser.add_argument(flag, action="store_true", help=text)
+        for flag in (*self.ignored, *self.silent):
+            parser.add_argument(flag, nargs="*", dest="ignored" + flag, help="no effect")
+        return parser
+
+    def parse(self, arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+        """Return the flags, and the recipe's fields that they set.
+
+        Raises:
+            UserError: for a flag that the release does not have, or a wrong value.
+        """
+        flags, unknown = self.parser().parse_known_args(arguments)
+        if unknown:
+            flag = unknown[0].split("=")[0]
+            known = [*self.fields, *self.own, *self.switches, *self.ignored]
+            raise UserError(f"There is no flag {flag} of {self.program}{nearest(flag, known)}")
+        for flag in self.ignored:
+            if getattr(flags, "ignored" + flag) is not None:
+                print(f"vkd: {flag} has no effect, as in the release.", file=sys.stderr)
+        names = self.fields.values()
+        return flags, {name: v for name in names if (v := getattr(flags, name)) is not None}
+
+
+def _spellings(flag: str) -> list[str]:
+    return [flag, flag.replace("_", "-")] if "_" in flag else [flag]
+
+
+def run_command(program: str, run: Callable[[list[str]], None]) -> int:
+    """Run with the process's arguments and return the exit code, as ``vkd`` does."""
+    try:
+        run(sys.argv[1:])
+    except (UserError, RunError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
+    return 0
