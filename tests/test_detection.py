@@ -475,7 +475,7 @@ def test_mistakes_in_the_releases_command_are_one_sentence(arguments, message):
 TRITON = """
 import torch
 from vkd.models.vidt.deformable_attention import sample_levels as plain
-from vkd.models.vidt.triton_sampling import sample_levels as kernel
+from vkd.models.vidt.triton_sampling import sample_levels_by_kernel as kernel
 torch.manual_seed(0)
 for heads, channels, points in ((2, 8, 4), (3, 5, 3)):
     shapes = [(5, 7), (3, 4)]

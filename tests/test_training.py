@@ -119,13 +119,13 @@ def test_warm_up_and_peak_reach_the_optimiser(config, tmp_path):
 
 def test_a_diverging_run_stops_and_keeps_its_last_checkpoint(config, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    original = trainer_module.Trainer._means
+    original = trainer_module.Trainer._train_epoch
 
-    def diverge(trainer, totals, epoch):
-        totals["label"] = totals["label"] * (float("nan") if epoch == 3 else 1)
-        return original(trainer, totals, epoch)
+    def diverge(trainer, progress, log):
+        terms = original(trainer, progress, log)
+        return terms | ({"label": float("nan")} if progress.epoch == 3 else {})
 
-    monkeypatch.setattr(trainer_module.Trainer, "_means", diverge)
+    monkeypatch.setattr(trainer_module.Trainer, "_train_epoch", diverge)
     with pytest.raises(RunError, match=r"label is nan in epoch 3; lower --lr"):
         train(config, run, show=False)
     saved = json.loads((run / "checkpoints" / "epoch-00002" / "progress.json").read_text())

@@ -25,6 +25,7 @@ class TrainingConfig:
         batch_size: images per process and step.
         accumulation: steps whose gradients are averaged before the weights change.
         optimizer: any optimiser name of timm.
+        beta1: decay of the mean gradient, of optimisers like Adam.
         lr: peak learning rate, for a step of lr_reference_batch images.
         lr_reference_batch: the rate grows with the images of a step, over all processes and
             accumulated batches, divided by this; 0 for a rate that does not depend on them.
@@ -41,6 +42,7 @@ class TrainingConfig:
         workers: processes that load data.
         checkpoint_every: epochs between checkpoints to resume from; the last is always kept.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
+        rollbacks: times to go back to the last checkpoint after an epoch that went wrong.
         tensorboard: also write TensorBoard files.
     """
 
@@ -50,6 +52,7 @@ class TrainingConfig:
     batch_size: int = 64
     accumulation: int = 1
     optimizer: str = "adamw"
+    beta1: float = 0.9
     lr: float = 1e-3
     lr_reference_batch: int = 0
     weight_decay: float = 0.05
@@ -65,14 +68,17 @@ class TrainingConfig:
     workers: int = 0
     checkpoint_every: int = 1
     evaluate_every: int = 1
+    rollbacks: int = 0
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulation", "checkpoint_every", "evaluate_every"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("lr", "weight_decay", "warmup_epochs", "min_lr", "clip_grad", "workers"):
+        for name in ("lr", "weight_decay", "warmup_epochs", "min_lr", "clip_grad", "workers",
+                     "rollbacks"):  # fmt: skip
             self._require(name, getattr(self, name) >= 0, "at least 0")
         self._require("lr_reference_batch", self.lr_reference_batch >= 0, "at least 0")
+        self._require("beta1", 0 <= self.beta1 < 1, "from 0 to below 1")
         self._require("ema_decay", 0 <= self.ema_decay < 1, "from 0 to below 1")
         self._require("warmup_epochs", self.warmup_epochs < self.epochs, "below epochs")
 
@@ -237,9 +243,82 @@ class DetectionConfig(TrainingConfig):
                 self._require(name, not getattr(self, name), "off with vidt_wo_neck")
 
 
+@dataclass(kw_only=True)
+class GenerationConfig(TrainingConfig):
+    """Fields of image generation.
+
+    Attributes:
+        dataset: digits; fashion-mnist; cifar10 or cifar100, which torchvision downloads; folder
+            and hfds as in classification.
+        data_path: folder of the data, where they are not found by themselves.
+        fraction: share of the training images to train on.
+        subset_seed: of the choice of these.
+        model: the generator; its discriminator comes with it.
+        channels: a quarter of the width of both.
+        noise_dim: numbers that an image is made from.
+        generator_every: updates of the discriminator for one of the generator.
+        diff_augment: augment all that the discriminator sees, differentiably.
+        flip: mirror half of the training images.
+        teacher: name of the frozen vision network; empty for a GAN alone.
+        teacher_layer: the teacher's submodule whose output is the target; empty for its last.
+        teacher_pool: layout of its output.
+        teacher_checkpoint: its weights or run folder; hub for those timm publishes.
+        teacher_recipe: trains the teacher first when no teacher_checkpoint is given.
+        projection: map from the discriminator's to the teacher's features.
+        normalization: of the teacher's features.
+        distance: between projected and normalised features.
+        feature_weight: weight of the feature loss; 0 for none.
+        extractor: whose features metrics are taken on; inception for FID as others report it.
+        extractor_checkpoint: its weights or run folder.
+        extractor_recipe: trains the extractor first when no extractor_checkpoint is given.
+        samples: images that metrics are taken on.
+    """
+
+    task: str = "generation"
+    dataset: Literal["digits", "fashion-mnist", "cifar10", "cifar100", "folder", "hfds"] = "digits"
+    data_path: str = ""
+    fraction: float = 1.0
+    subset_seed: int = 0
+    model: str = "biggan"
+    channels: int = 96
+    noise_dim: int = 128
+    generator_every: int = 1
+    diff_augment: bool = True
+    flip: bool = False
+    teacher: str = ""
+    teacher_layer: str = ""
+    teacher_pool: Literal["auto", "NCHW", "NHWC", "NLC", "token"] = "auto"
+    teacher_checkpoint: str = ""
+    teacher_recipe: str = ""
+    projection: Literal["orthogonal", "linear", "mlp"] = "orthogonal"
+    normalization: Literal["layer_norm", "standardize", "whiten", "identity"] = "whiten"
+    distance: Literal["smooth_l1", "l1", "mse"] = "smooth_l1"
+    feature_weight: float = 0.0
+    extractor: str = "inception"
+    extractor_checkpoint: str = ""
+    extractor_recipe: str = ""
+    samples: int = 10000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("channels", "noise_dim", "generator_every"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        self._require("channels", self.channels % 2 == 0, "even")
+        self._require("samples", self.samples >= 100, "at least 100")
+        self._require("feature_weight", self.feature_weight >= 0, "at least 0")
+        self._require("fraction", 0 < self.fraction <= 1, "above 0 and at most 1")
+        if self.feature_weight:
+            self._require("teacher", bool(self.teacher), "a model's name when distilling")
+            self._require("batch_size", self.batch_size >= 2, "at least 2 when distilling")
+        if self.extractor != "inception":
+            told = self.extractor_checkpoint or self.extractor_recipe
+            self._require("extractor_checkpoint", bool(told), "given with a local extractor")
+
+
 CONFIGS: dict[str, type[TrainingConfig]] = {
     "classification": ClassificationConfig,
     "detection": DetectionConfig,
+    "generation": GenerationConfig,
 }
 
 

@@ -10,7 +10,7 @@ HELP = {
     "demo": "show the method on scikit-learn's digits in a few minutes",
     "train": "train by a recipe",
     "eval": "print a checkpoint's metrics on the test split",
-    "predict": "tell what image files show: classes, or boxes",
+    "predict": "tell classes or boxes of images, or make images",
     "convert": "turn a published checkpoint into safetensors",
     "export": "write a checkpoint as ONNX or torch.export",
     "report": "write one HTML page from run folders",

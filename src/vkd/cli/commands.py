@@ -73,15 +73,21 @@ def eval(arguments: list[str]) -> None:
 
 def predict(arguments: list[str]) -> None:
     """``vkd predict --checkpoint FILE_OR_RUN IMAGE ...``"""
-    parser = Parser(prog="vkd predict", description="One line of JSON for each image.")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
+    parser = Parser(
+        prog="vkd predict", description="One line of JSON for each image that is looked at or made."
+    )
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="image files")
     _add_checkpoint_flags(parser)
-    parser.add_argument("--output", type=str, help="detectors: folder for pictures with boxes")
+    parser.add_argument("--output", type=str, help="detectors: folder for pictures with boxes; "
+                        "generators: new PNG file, or folder of them (samples.png)")  # fmt: skip
     parser.add_argument("--threshold", type=float, help="detectors: least score of a box (0.5)")
+    parser.add_argument("--classes", type=str, help="generators: names or numbers, with commas")
+    parser.add_argument("--count", type=int, help="generators: images of each class (8)")
+    parser.add_argument("--seed", type=int, help="generators: of the noise (0)")
     flags = parser.parse_args(arguments)
     from vkd import tasks
 
-    options = {"output": flags.output, "threshold": flags.threshold}
+    options = {name: flags[name] for name in ("output", "threshold", "classes", "count", "seed")}
     for record in tasks.predict(flags.checkpoint, flags.images, flags.recipe, **options):
         print(json.dumps(record))
 

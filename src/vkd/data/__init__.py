@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from timm.data.distributed_sampler import RepeatAugSampler
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms import v2
 
 from vkd.data import digits, fashion_mnist
@@ -111,6 +111,7 @@ def loader(
     sampler = None
     if repeats > 1:
         sampler = RepeatAugSampler(images, 1, 0, num_repeats=repeats, selected_round=0)
+    whole = images.dataset if isinstance(images, Subset) else images
     return DataLoader(
         images,
         batch_size,
@@ -118,7 +119,7 @@ def loader(
         sampler=sampler,
         num_workers=workers,
         drop_last=drop_last,
-        collate_fn=_as_fetched if isinstance(images, Images) else None,
+        collate_fn=_as_fetched if isinstance(whole, Images) else None,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )

@@ -7,7 +7,7 @@ import timm
 from torch import nn
 
 from vkd.errors import RunError, UserError, nearest
-from vkd.models import deit, small, vidt
+from vkd.models import biggan, deit, small, vidt
 from vkd.models.checkpoints import (
     architecture_of,
     checkpoint_file,
@@ -18,6 +18,7 @@ from vkd.models.checkpoints import (
 from vkd.models.vidt.checkpoint import is_vidt
 
 OUR_MODELS = (
+    "biggan",
     "cnn_digits",
     "cnn_fashion",
     "conv_vit_digits",
@@ -32,6 +33,7 @@ HUB = "hub"
 __all__ = [
     "HUB",
     "OUR_MODELS",
+    "biggan",
     "create_model",
     "deit",
     "last_layer",
@@ -69,6 +71,8 @@ def _options_in(name: str, checkpoint: str | Path) -> dict[str, Any]:
     """The keywords that a checkpoint tells by its weights: of a detector all that shape it, of a
     classifier ``num_classes``."""
     state = read_weights(checkpoint_file(checkpoint))
+    if name == "biggan":
+        return biggan.options_of(state)
     if name in vidt.NAMES:
         return architecture_of(state)[1] if is_vidt(state) else {}
     known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)

@@ -6,25 +6,26 @@ from pathlib import Path
 import torch
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vkd.config import TrainingConfig
 from vkd.reporting.environment import environment
 
 
-def model_facts(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, float]:
+def model_facts(model: nn.Module, *inputs: Tensor) -> dict[str, float]:
     """Return the number of ``parameters`` and of multiply-adds (``macs``) for one image.
 
-    Multiply-adds are what papers on vision models call FLOPs.
+    Multiply-adds are what papers on vision models call FLOPs. ``inputs`` are an example of what
+    the model takes, a batch of one.
     """
     device = next(model.parameters()).device
     training = model.training
     # The counter follows gradients, and stumbles over views of parameters that need one.
     detached = {name: parameter.detach() for name, parameter in model.named_parameters()}
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        images = torch.zeros(1, *shape, device=device)
-        torch.func.functional_call(model.eval(), detached, (images,))
+        placed = tuple(part.to(device) for part in inputs)
+        torch.func.functional_call(model.eval(), detached, placed)
     model.train(training)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {"parameters": parameters, "macs": counter.get_total_flops() // 2}
@@ -37,7 +38,8 @@ def write_model_card(
     if file.exists() and "<!-- written by vkd -->" not in file.read_text():
         return
     fields = asdict(config)
-    student, teacher = fields.get("student", ""), fields.get("teacher", "")
+    student = fields.get("student") or fields["model"]
+    teacher = fields.get("teacher", "")
     data = ModelCardData(library_name="vkd", tags=["knowledge-distillation", "vkd"])
     measured = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
     taught = f", taught by {teacher}" if teacher else ""

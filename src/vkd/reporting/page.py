@@ -1,5 +1,6 @@
 """Building blocks of a self-contained HTML page."""
 
+from base64 import b64encode
 from html import escape
 from pathlib import Path
 from string import Template
@@ -12,17 +13,23 @@ from vkd.projection import orthogonality_error
 from vkd.reporting import plots
 from vkd.reporting.environment import environment
 
+CURVES = {
+    ("validation", "accuracy"): "validation accuracy, %",
+    ("validation", "AP"): "validation AP, %",
+    ("validation", "FID"): "FID",
+    ("validation", "frechet_distance"): "Frechet distance of the extractor's features",
+    ("validation", "diversity"): "diversity, as a share of real images'",
+    ("train", "loss"): "training loss, all terms",
+    ("train", "feature"): "feature loss, weighted",
+}
+SHOWN_SAMPLES = 6
 PAGE = Path(__file__).parent / "page.html"
 
 
 def curves(histories: dict[str, list[list[dict[str, Any]]]]) -> list[tuple[str, str]]:
-    """Figures of validation accuracy and training losses of each method's runs."""
+    """Figures of validation metrics and training losses of each method's runs."""
     found, colours = [], plots.palette(histories)
-    for part, name, label in (
-        ("validation", "accuracy", "validation accuracy, %"),
-        ("train", "loss", "training loss, all terms"),
-        ("train", "feature", "feature loss, weighted"),
-    ):
+    for (part, name), label in CURVES.items():
         shown = {
             method: runs
             for method, runs in histories.items()
@@ -38,6 +45,25 @@ def projections(runs: dict[str, Path]) -> dict[str, torch.Tensor]:
     """Projection weights (teacher_dim, student_dim) of the run folders that have one."""
     files = {name: run / "projection.safetensors" for name, run in runs.items()}
     return {name: load_file(file)["weight"] for name, file in files.items() if file.is_file()}
+
+
+def samples(runs: dict[str, Path]) -> str:
+    """A section with pictures of what each run made, over time; empty where none did."""
+    figures = []
+    for name, run in runs.items():
+        files = sorted((run / "samples").glob("epoch-*.png"))
+        step = max(1, -(-len(files) // SHOWN_SAMPLES))
+        for file in files[::-1][::step][::-1]:
+            data = b64encode(file.read_bytes()).decode()
+            epoch = int(file.stem.removeprefix("epoch-"))
+            text = escape(f"{name}, epoch {epoch}: a row for each class.")
+            figures.append(
+                f'<figure><img alt="{text}" src="data:image/png;base64,{data}">'
+                f"<figcaption>{text}</figcaption></figure>"
+            )
+    if not figures:
+        return ""
+    return section("Samples", f'<div class="samples">{"".join(figures)}</div>')
 
 
 def projection_figure(

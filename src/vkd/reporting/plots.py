@@ -56,6 +56,7 @@ def curves(
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(5.4, 3.3))
         tops: list[float] = []
+        lowest: list[float] = []
         for method, histories in runs.items():
             colour = colours[method]
             series = [
@@ -70,11 +71,12 @@ def curves(
             mean = [sum(values[epoch] for values in series) / len(series) for epoch in shared]
             axes.plot(shared, mean, color=colour, lw=2, label=method, marker=".")
             tops.append(max(mean))
+            lowest.append(min(mean))
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
         if name == "accuracy" and tops:
             axes.set_ylim(max(0, max(tops) - 25), min(100, max(tops) + 1.5))
-        elif tops:
+        elif tops and min(lowest) > 0 and part == "train":
             axes.set_yscale("log")
         axes.legend(frameon=False, fontsize=9)
         return figure_svg(figure)

@@ -9,6 +9,7 @@ from vkd.reporting.page import (
     projection_figure,
     projection_table,
     projections,
+    samples,
     section,
     table,
     write_page,
@@ -36,6 +37,7 @@ def write_report(folders: list[Path], output: Path) -> Path:
         section("Results on the validation split",
                  table(["run", "epochs", "metrics", "training time"], rows)),
         figures(curves(histories) + projection_figure(weights, palette(histories))),
+        samples(named),
         projection_table(weights),
         details({name: (folder / "recipe.yaml").read_text() for name, folder in named.items()}),
     ]  # fmt: skip

@@ -29,7 +29,8 @@ def train(
 ) -> dict[str, float]:
     """Train by a recipe into a run folder and return the validation metrics.
 
-    A teacher that has a recipe but no checkpoint is trained first, in the folder ``teacher``.
+    A teacher that has a recipe but no checkpoint is trained first, in the folder ``teacher``, and
+    likewise an ``extractor`` of metrics.
 
     Raises:
         UserError: if the folder is taken, or the recipe asks for what is not there.
@@ -39,7 +40,7 @@ def train(
     with PartialState().main_process_first():
         is_first = PartialState().is_main_process
         open_run_folder(folder, config, resume or not is_first)
-    config = _with_teacher(config, folder, show)
+    config = _with_networks(config, folder, show)
     set_seed(config.seed)
     task = _task(config).make_task(config)
     facts = task.facts()
@@ -56,22 +57,26 @@ def end_processes() -> None:
     PartialState().destroy_process_group()
 
 
-def _with_teacher(config: Any, folder: Path, show: bool) -> Any:
-    """The config with ``teacher_checkpoint`` set where its losses need a teacher."""
+def _with_networks(config: Any, folder: Path, show: bool) -> Any:
+    """The config with the checkpoints of the frozen networks that it needs, trained first where
+    they have a recipe: of the teacher that its losses ask for, of the extractor of its metrics."""
     weights = [getattr(config, name, 0) for name in ("feature_weight", "logit_weight")]
-    if config.teacher_checkpoint or not any(weights):
-        return config
-    if not config.teacher_recipe:
-        raise UserError(
-            f"--teacher {config.teacher} needs --teacher-checkpoint, a weights file or run folder."
-        )
-    teacher = config_of(
-        read_recipe(config.teacher_recipe)
-        | {"dataset": config.dataset, "data_path": config.data_path, "device": config.device}
-    )
-    teacher_folder = folder / "teacher"
-    train(teacher, teacher_folder, resume=(teacher_folder / "recipe.yaml").is_file(), show=show)
-    return replace(config, teacher_checkpoint=str(teacher_folder))
+    needed = {"teacher": any(weights), "extractor": getattr(config, "extractor_recipe", "") != ""}
+    for role in (name for name, is_needed in needed.items() if is_needed):
+        if getattr(config, f"{role}_checkpoint"):
+            continue
+        recipe = getattr(config, f"{role}_recipe")
+        if not recipe:
+            raise UserError(
+                f"--{role} {getattr(config, role)} needs --{role}-checkpoint, a weights file or "
+                "run folder."
+            )
+        shared = {name: getattr(config, name) for name in ("dataset", "data_path", "device")}
+        values = read_recipe(recipe) | shared | ({"seed": 1} if role == "extractor" else {})
+        place = folder / role
+        train(config_of(values), place, resume=(place / "recipe.yaml").is_file(), show=show)
+        config = replace(config, **{f"{role}_checkpoint": str(place)})
+    return config
 
 
 def evaluate(checkpoint: str, recipe: str = "", **changes: Any) -> dict[str, float]:

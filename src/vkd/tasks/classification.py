@@ -29,7 +29,9 @@ from vkd.loss import FeatureLoss
 from vkd.models import create_model, last_layer, read_metadata
 from vkd.projection import OrthogonalProjection
 from vkd.reporting.model_card import model_facts
+from vkd.tasks.projections import saved_projection
 from vkd.teacher import NetworkTeacher, Teacher
+from vkd.training.task import Task, Turn
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -132,8 +134,8 @@ class ClassificationModule(nn.Module):
         return terms
 
 
-class ClassificationTask:
-    """Binds student, teacher, images and accuracy; see ``vkd.training.task.Task``.
+class ClassificationTask(Task):
+    """Binds student, teacher, images and accuracy; see ``Task``.
 
     Args:
         config: the recipe, with ``teacher_checkpoint`` set where it has a teacher.
@@ -156,6 +158,7 @@ class ClassificationTask:
         self.module = ClassificationModule(
             self.model, config, self._teacher(example), example, len(self.splits.classes)
         )
+        self.turns = [Turn(self.module)]
 
     def _teacher(self, example: Tensor) -> NetworkTeacher | None:
         config = self.config
@@ -175,7 +178,7 @@ class ClassificationTask:
 
     def facts(self) -> dict[str, float]:
         """Sizes of the model."""
-        return model_facts(self.model, self.splits.shape)
+        return model_facts(self.model, torch.zeros(1, *self.splits.shape))
 
     def train_loader(self) -> DataLoader:
         """Shuffled batches of the training split."""
@@ -208,13 +211,7 @@ class ClassificationTask:
 
     def extra_state(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """The projection's weight, for the report."""
-        prefix = "network.loss.projection."
-        weight, parameter = state.get(prefix + "weight"), state.get(prefix + "parameter")
-        if parameter is not None:
-            projection = OrthogonalProjection(parameter.shape[1], parameter.shape[0])
-            projection.load_state_dict({"parameter": parameter})
-            weight = projection.weight
-        return {} if weight is None else {"projection": {"weight": weight}}
+        return saved_projection(state, "network.loss.projection.")
 
 
 make_task = ClassificationTask
@@ -326,7 +323,7 @@ def evaluate(
     model = create_model(
         config.student, checkpoint, **student_shape(config, splits.shape, len(splits.classes))
     )
-    facts = model_facts(model, splits.shape)
+    facts = model_facts(model, torch.zeros(1, *splits.shape))
     batches = evaluation_loader(config, splits.test)
     model, batches = accelerator.prepare(model, batches)
     began = time.perf_counter()
@@ -345,6 +342,8 @@ def predict(
     Raises:
         UserError: if a file is not an image, or the checkpoint does not fit.
     """
+    if not images:
+        raise UserError("IMAGE is required: files to classify.")
     metadata, shape = read_metadata(checkpoint), {}
     if "inputs" in metadata:
         image, classes = json.loads(metadata["inputs"])["shape"], json.loads(metadata["classes"])

@@ -36,6 +36,7 @@ from vkd.models import create_model, read_metadata
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck, pad_images
 from vkd.models.vidt.starting import load_backbone
 from vkd.reporting.model_card import model_facts
+from vkd.training.task import Task, Turn
 
 
 class DetectionModule(nn.Module):
@@ -111,8 +112,8 @@ def _weighted(losses: dict[str, Tensor], config: DetectionConfig) -> dict[str, T
     return terms
 
 
-class DetectionTask:
-    """Binds detector, teacher, images and average precision; see ``vkd.training.task.Task``.
+class DetectionTask(Task):
+    """Binds detector, teacher, images and average precision; see ``Task``.
 
     Args:
         config: the recipe, with ``teacher_checkpoint`` set where it has a teacher.
@@ -135,6 +136,7 @@ class DetectionTask:
         if config.backbone_checkpoint:
             load_backbone(self.model, config.student, config.backbone_checkpoint)
         self.module = DetectionModule(self.model, config, self._teacher())
+        self.turns = [Turn(self.module)]
 
     def _teacher(self) -> TokenTeacher | None:
         config = self.config
@@ -302,7 +304,7 @@ def evaluate(
 def detector_facts(model: nn.Module, config: DetectionConfig) -> dict[str, float]:
     """Return parameters and multiply-adds of a detector for an image of the recipe's size."""
     short, long = config.short_side or 96, config.long_side if config.short_side else 96
-    return model_facts(model, (3, short, long))
+    return model_facts(model, torch.zeros(1, 3, short, long))
 
 
 def predict(
@@ -324,6 +326,8 @@ def predict(
     Raises:
         UserError: if a file is not an image, or a picture is there already.
     """
+    if not images:
+        raise UserError("IMAGE is required: files to look for objects in.")
     files = [Path(image) for image in images]
     drawings = [Path(output) / f"{file.stem}.png" if output else None for file in files]
     for drawing in drawings:

@@ -50,8 +50,7 @@ class RunLog:
         self._writer: Any = None
         self._bar: Progress | None = None
         if enabled:
-            kept = read_metrics(folder)[:done] if self._file.is_file() else []
-            self._file.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            self._keep(done)
         if enabled and tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -77,6 +76,25 @@ class RunLog:
             self._bar.stop()
         if self._writer is not None:
             self._writer.close()
+
+    def note(self, message: str) -> None:
+        """Show a message, and keep it in ``notes.txt`` of the run folder."""
+        if not self.enabled:
+            return
+        with self._file.with_name("notes.txt").open("a") as file:
+            file.write(message + "\n")
+        print(message, file=sys.stderr)
+
+    def rewind(self, epoch: int) -> None:
+        """Drop the records after ``epoch``, to which the run has gone back."""
+        if self.enabled:
+            self._keep(epoch)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=epoch * self.steps)
+
+    def _keep(self, epochs: int) -> None:
+        kept = read_metrics(self._file.parent)[:epochs] if self._file.is_file() else []
+        self._file.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
     def step(self) -> None:
         """Note that a step is done."""

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DataLoaderConfiguration, DistributedType
+from accelerate.utils import DataLoaderConfiguration, DistributedType, set_seed
 from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from timm.scheduler import create_scheduler_v2
+from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
@@ -38,18 +39,22 @@ class Trainer:
 
     def __init__(self, task: Task, config: TrainingConfig, folder: Path, show: bool = True) -> None:
         self.task, self.config, self.folder, self.show = task, config, folder, show
-        self.accelerator = make_accelerator(config)
+        self.accelerator, self._rollbacks = make_accelerator(config), 0
         if config.ema_decay and self.accelerator.distributed_type == DistributedType.FSDP:
             raise UserError("--ema-decay needs whole weights on each process; not with FSDP.")
         self._ema = ModelEmaV3(task.model, config.ema_decay) if config.ema_decay else None
         images = config.batch_size * config.accumulation * self.accelerator.num_processes
         lr = config.lr * images / (config.lr_reference_batch or images)
-        optimizer = _optimizer(task.module, config, lr)
-        self.module, self.optimizer, self.train_batches, self.validation_batches = (
-            self.accelerator.prepare(
-                task.module, optimizer, task.train_loader(), task.validation_loader()
-            )
+        optimizers = [_optimizer(turn.module, config, lr) for turn in task.turns]
+        count = len(task.turns)
+        prepared = self.accelerator.prepare(
+            *(turn.module for turn in task.turns),
+            *optimizers,
+            task.train_loader(),
+            task.validation_loader(),
         )
+        self.modules, self.optimizers = prepared[:count], prepared[count : 2 * count]
+        self.train_batches, self.validation_batches = prepared[2 * count :]
         if len(self.train_batches) < 1:
             raise UserError("--batch-size is larger than the training set; no batch is full.")
         if self._ema is not None:
@@ -57,29 +62,21 @@ class Trainer:
             self.accelerator.register_for_checkpointing(self._ema)
         # timm counts updates; accelerate's loader is one epoch of this process.
         self.updates_per_epoch = math.ceil(len(self.train_batches) / config.accumulation)
-        self.scheduler, _ = create_scheduler_v2(
-            optimizer,
-            config.schedule,
-            num_epochs=config.epochs - config.warmup_epochs,
-            warmup_epochs=config.warmup_epochs,
-            warmup_lr=lr / 100,
-            warmup_prefix=True,
-            min_lr=config.min_lr,
-            step_on_epochs=False,
-            updates_per_epoch=self.updates_per_epoch,
-        )
-        if self.scheduler is None:
-            raise UserError(f"--schedule {config.schedule} is none of timm's, such as cosine.")
+        self.schedulers = [_scheduler(o, config, lr, self.updates_per_epoch) for o in optimizers]
 
     def fit(self, resume: bool = False) -> dict[str, float]:
         """Train to the last epoch and return the validation metrics of the final weights.
 
+        An epoch is refused whose losses are not finite, or that the task finds at fault. The run
+        then goes back to its last checkpoint and on with other random numbers, ``rollbacks``
+        times at most.
+
         Raises:
-            RunError: if a loss is not finite; the last checkpoint stays as it was.
+            RunError: when it would have to go back once more; the last checkpoint stays.
         """
         config = self.config
         progress = load_state(self.accelerator, self.folder) if resume else Progress()
-        self.scheduler.step_update(progress.updates)
+        self._step_schedules(progress)
         metrics: dict[str, float] = {}
         with RunLog(
             self.folder,
@@ -95,10 +92,17 @@ class Trainer:
                 began = monotonic()
                 terms = self._train_epoch(progress, log)
                 record: dict[str, Any] = {"epoch": progress.epoch, "updates": progress.updates}
-                record |= {"lr": self.optimizer.param_groups[0]["lr"], "train": terms}
+                record |= {"lr": self.optimizers[0].param_groups[0]["lr"], "train": terms}
                 last = progress.epoch == config.epochs
                 if last or progress.epoch % config.evaluate_every == 0:
                     record["validation"] = metrics = self.evaluate()
+                    self._illustrate(progress)
+                fault = _non_finite(terms) or self.task.diagnose(
+                    terms, record.get("validation", {})
+                )
+                if fault:
+                    progress = self._roll_back(fault, progress, log)
+                    continue
                 log.epoch(record | {"seconds": round(monotonic() - began, 3)})
                 if last or progress.epoch % config.checkpoint_every == 0:
                     self._save_weights()
@@ -107,57 +111,88 @@ class Trainer:
 
     def evaluate(self) -> dict[str, float]:
         """Return the validation metrics of the (averaged) weights."""
+        return self.task.evaluate(self._evaluated, self.validation_batches, self.accelerator)
+
+    @property
+    def _evaluated(self) -> nn.Module:
         # Through the wrapper, which gathers the weights where they are sharded.
-        model = self.module if self._ema is None else self._ema.module
-        return self.task.evaluate(model, self.validation_batches, self.accelerator)
+        return self.modules[0] if self._ema is None else self._ema.module
+
+    def _illustrate(self, progress: Progress) -> None:
+        picture = self.task.illustrate(self._evaluated, self.accelerator.device)
+        if picture is not None and self.accelerator.is_main_process:
+            file = self.folder / "samples" / f"epoch-{progress.epoch:05d}.png"
+            file.parent.mkdir(exist_ok=True)
+            picture.save(file)
 
     def _train_epoch(self, progress: Progress, log: RunLog) -> dict[str, float]:
-        self.module.train()
+        for module in self.modules:
+            module.train()
         self.train_batches.set_epoch(progress.epoch)
+        # Summed on the device: reading a value would make the host wait at every step.
         totals: dict[str, torch.Tensor] = {}
+        counts: dict[str, int] = {}
         for batch in self.train_batches:
-            with self.accelerator.accumulate(self.module):
-                terms = self.module(batch)
-                loss = torch.stack(list(terms.values())).sum()
-                self.accelerator.backward(loss)
-                if self.accelerator.sync_gradients and self.config.clip_grad:
-                    self.accelerator.clip_grad_norm_(
-                        self.module.parameters(), self.config.clip_grad
-                    )
-                self.optimizer.step()
-                self.optimizer.zero_grad()
+            with self.accelerator.accumulate(*self.modules):
+                for index, turn in enumerate(self.task.turns):
+                    if progress.updates % turn.every == 0:
+                        for name, term in self._take_turn(index, batch).items():
+                            totals[name] = totals.get(name, 0) + term.detach().float()
+                            counts[name] = counts.get(name, 0) + 1
             if self.accelerator.sync_gradients:
                 progress.updates += 1
-                self.scheduler.step_update(progress.updates)
+                self._step_schedules(progress)
                 if self._ema is not None:
                     self._ema.update(self.task.model)
-            # Summed on the device: reading a value would make the host wait at every step.
-            for name, term in (terms | {"loss": loss}).items():
-                totals[name] = totals.get(name, 0) + term.detach().float()
             log.step()
         progress.epoch += 1
-        return self._means(totals, progress.epoch)
-
-    def _means(self, totals: dict[str, torch.Tensor], epoch: int) -> dict[str, float]:
-        stacked = torch.stack(list(totals.values())) / len(self.train_batches)
+        stacked = torch.stack([total / counts[name] for name, total in totals.items()])
         means = self.accelerator.reduce(stacked, "mean").tolist()
         terms = dict(zip(totals, means, strict=True))
-        for name, value in terms.items():
-            if not math.isfinite(value):
-                raise RunError(
-                    f"The loss term {name} is {value} in epoch {epoch}; lower --lr or set "
-                    f"--clip-grad. The last checkpoint in {self.folder} is untouched."
-                )
+        return terms | {"loss": sum(terms.values())}
+
+    def _take_turn(self, index: int, batch: Any) -> dict[str, torch.Tensor]:
+        module, optimizer = self.modules[index], self.optimizers[index]
+        terms = module(batch)
+        self.accelerator.backward(torch.stack(list(terms.values())).sum())
+        if self.accelerator.sync_gradients and self.config.clip_grad:
+            self.accelerator.clip_grad_norm_(module.parameters(), self.config.clip_grad)
+        optimizer.step()
+        optimizer.zero_grad()
         return terms
+
+    def _step_schedules(self, progress: Progress) -> None:
+        for scheduler in self.schedulers:
+            scheduler.step_update(progress.updates)
+
+    def _roll_back(self, fault: str, progress: Progress, log: RunLog) -> Progress:
+        message = f"{fault} in epoch {progress.epoch}"
+        if self._rollbacks == self.config.rollbacks:
+            raise RunError(
+                f"{message}; lower --lr or set --clip-grad. The last checkpoint in "
+                f"{self.folder} is untouched."
+            )
+        self._rollbacks += 1
+        back = load_state(self.accelerator, self.folder)
+        if back.epoch == 0:
+            raise RunError(f"{message}, before there was a checkpoint to go back to.")
+        log.note(f"{message}; going on from epoch {back.epoch} with other random numbers.")
+        set_seed(self.config.seed + 1000 * self._rollbacks, device_specific=True)
+        self._step_schedules(back)
+        log.rewind(back.epoch)
+        return back
 
     def _save_weights(self) -> None:
         # All processes take part, as each may hold a shard.
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        whole: dict[str, Any] = dict(get_model_state_dict(self.module, options=options))
+        whole: dict[str, Any] = {}
+        for module in self.modules:
+            whole |= get_model_state_dict(module, options=options)
         if not self.accelerator.is_main_process:
             return
         metadata = self.task.metadata() | {"recipe": json.dumps(asdict(self.config))}
-        prefix = next(n for n, m in self.task.module.named_modules() if m is self.task.model) + "."
+        named = self.task.turns[0].module.named_modules()
+        prefix = next(name for name, module in named if module is self.task.model) + "."
         weights = {
             name.removeprefix(prefix): tensor
             for name, tensor in whole.items()
@@ -168,6 +203,11 @@ class Trainer:
         save_tensors(weights, self.folder / "model.safetensors", metadata)
         for name, tensors in self.task.extra_state(whole).items():
             save_tensors(tensors, self.folder / f"{name}.safetensors", metadata)
+
+
+def _non_finite(terms: dict[str, float]) -> str:
+    bad = next((name for name, value in terms.items() if not math.isfinite(value)), "")
+    return f"The loss term {bad} is {terms[bad]}" if bad else ""
 
 
 def make_accelerator(config: TrainingConfig) -> Accelerator:
@@ -196,10 +236,12 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
 
 
 def _optimizer(module: nn.Module, config: TrainingConfig, lr: float) -> torch.optim.Optimizer:
+    # Optimisers without betas, such as SGD, refuse them.
+    betas: dict[str, Any] = {} if config.beta1 == 0.9 else {"betas": (config.beta1, 0.999)}
     scale_of: Callable[[str], float] | None = getattr(module, "lr_scale", None)
     if scale_of is None:
         return create_optimizer_v2(
-            module, opt=config.optimizer, lr=lr, weight_decay=config.weight_decay
+            module, opt=config.optimizer, lr=lr, weight_decay=config.weight_decay, **betas
         )
     scales = {parameter: scale_of(name) for name, parameter in module.named_parameters()}
     spared: Callable[[], set[str]] = getattr(module, "no_weight_decay", set)
@@ -211,4 +253,23 @@ def _optimizer(module: nn.Module, config: TrainingConfig, lr: float) -> torch.op
         for scale in sorted(set(scales.values()))
         if (chosen := [p for p in group["params"] if scales[p] == scale])
     ]
-    return create_optimizer_v2(scaled, opt=config.optimizer, lr=lr, weight_decay=0.0)
+    return create_optimizer_v2(scaled, opt=config.optimizer, lr=lr, weight_decay=0.0, **betas)
+
+
+def _scheduler(
+    optimizer: torch.optim.Optimizer, config: TrainingConfig, lr: float, updates_per_epoch: int
+) -> Scheduler:
+    scheduler, _ = create_scheduler_v2(
+        optimizer,
+        config.schedule,
+        num_epochs=config.epochs - config.warmup_epochs,
+        warmup_epochs=config.warmup_epochs,
+        warmup_lr=lr / 100,
+        warmup_prefix=True,
+        min_lr=config.min_lr,
+        step_on_epochs=False,
+        updates_per_epoch=updates_per_epoch,
+    )
+    if scheduler is None:
+        raise UserError(f"--schedule {config.schedule} is none of timm's, such as cosine.")
+    return scheduler

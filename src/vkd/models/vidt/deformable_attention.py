@@ -114,8 +114,8 @@ def sample(
 ) -> Tensor:
     """``sample_levels``, by a Triton kernel on CUDA where Triton is installed."""
     if value.is_cuda and not torch.onnx.is_in_onnx_export():
-        from vkd.models.vidt import triton_sampling
+        from vkd.models.vidt.triton_sampling import AVAILABLE, sample_levels_by_kernel
 
-        if triton_sampling.AVAILABLE:
-            return triton_sampling.sample_levels(value, shapes, locations, weights)
+        if AVAILABLE:
+            return sample_levels_by_kernel(value, shapes, locations, weights)
     return sample_levels(value, shapes, locations, weights)

@@ -90,7 +90,7 @@ if AVAILABLE:
         tl.store(grad_locations + 2 * place + 1, by_y * weight * height, mask=real)
 
 
-def sample_levels(
+def sample_levels_by_kernel(
     value: Tensor, shapes: list[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Tensor:
     """As ``vkd.models.vidt.deformable_attention.sample_levels``, by Triton kernels."""

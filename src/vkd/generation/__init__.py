@@ -1,0 +1,1 @@
+"""Image generation: adversarial losses, augmentation, frozen vision networks, metrics."""
