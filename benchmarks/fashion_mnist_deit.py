@@ -9,18 +9,14 @@ fifteen of them would take two cores hours with all; the teacher has seen all 55
 """
 
 import argparse
-import json
-import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from comparison import best_weights, pool, table, write_results
 from vkd.config import config_of, read_recipe
-from vkd.reporting.environment import environment
-from vkd.reporting.statistics import mean_and_deviation, paired_interval
 
 # Weights by --tune; all that distil features distil logits as well, as the paper does.
 _FEATURES = {"logit_weight": 1.0}
@@ -32,7 +28,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "VkD standardize": _FEATURES | {"normalization": "standardize"},
 }
 LOGIT_WEIGHTS, FEATURE_WEIGHTS = (1.0, 2.0, 4.0), (1.0, 8.0, 64.0)
-RESULTS = Path(__file__).parent / "results"
 
 
 def run(job: tuple[dict[str, Any], Path, bool]) -> float:
@@ -47,7 +42,7 @@ def run(job: tuple[dict[str, Any], Path, bool]) -> float:
     return evaluate(str(folder), device="cpu")["accuracy"] if on_test else metrics["accuracy"]
 
 
-def tune(pool: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path) -> None:
+def tune(workers: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path) -> None:
     """Write the validation accuracy of every method with every weight."""
     shape = {"epochs": 3, "seed": 100, "evaluate_every": 3}
     jobs, labels = [], []
@@ -57,16 +52,16 @@ def tune(pool: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path) -> Non
             labels.append({"method": name, key: weight})
             values = recipe | fields | shape | {key: weight}
             jobs.append((values, folder / f"tune-{name}-{weight}".replace(" ", "-"), False))
-    found = list(pool.map(run, jobs))
+    found = list(workers.map(run, jobs))
     rows = [label | {"validation": score} for label, score in zip(labels, found, strict=True)]
     for row in rows:
         print(row, flush=True)
-    write("fashion_mnist_deit_tuning.json", {"runs": rows})
+    write_results("fashion_mnist_deit_tuning.json", {"runs": rows})
 
 
-def compare(pool: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path, seeds: int) -> None:
+def compare(workers: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path, seeds: int) -> None:
     """Write the table: test accuracy by method, and VkD's paired differences."""
-    chosen = best_weights()
+    chosen = best_weights("fashion_mnist_deit_tuning.json")
     names = list(product(range(seeds), METHODS))
     jobs = [
         (
@@ -77,41 +72,13 @@ def compare(pool: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path, see
         for seed, name in names
     ]
     accuracy: dict[str, list[float]] = {name: [] for name in METHODS}
-    for (seed, name), score in zip(names, pool.map(run, jobs), strict=True):
+    for (seed, name), score in zip(names, workers.map(run, jobs), strict=True):
         accuracy[name].append(score)
         print(f"{name}, seed {seed}: {score:.2f}", flush=True)
-    lines = [
-        "| method | test accuracy, % | VkD layer_norm minus it, 95 % interval |",
-        "|---|---|---|",
-    ]
-    for name, scores in accuracy.items():
-        mean, deviation = mean_and_deviation(scores)
-        gap = paired_interval(accuracy["VkD layer_norm"], scores)
-        against = f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
-        own = name == "VkD layer_norm"
-        lines.append(f"| {name} | {mean:.2f} ± {deviation:.2f} | {'' if own else against} |")
+    lines = table(accuracy, "VkD layer_norm", "test accuracy, %")
     print("\n".join(lines))
-    table = {"accuracy": accuracy, "weights": chosen, "recipe": recipe, "table": lines}
-    write("fashion_mnist_deit.json", table)
-
-
-def best_weights() -> dict[str, dict[str, float]]:
-    """Return each method's best weight in the committed results of ``--tune``."""
-    rows = json.loads((RESULTS / "fashion_mnist_deit_tuning.json").read_text())["runs"]
-    best: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        if row["validation"] > best.get(row["method"], {"validation": 0})["validation"]:
-            best[row["method"]] = row
-    return {
-        name: {key: row[key] for key in row if key.endswith("_weight")}
-        for name, row in best.items()
-    }
-
-
-def write(name: str, content: dict[str, Any]) -> None:
-    """Write results with the environment that made them."""
-    text = json.dumps({"environment": environment()} | content, indent=1)
-    (RESULTS / name).write_text(text + "\n")
+    found = {"accuracy": accuracy, "weights": chosen, "recipe": recipe, "table": lines}
+    write_results("fashion_mnist_deit.json", found)
 
 
 def main() -> None:
@@ -132,12 +99,11 @@ def main() -> None:
         "train_fraction": arguments.train_fraction,
         "evaluate_every": arguments.epochs,
     }
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), context) as pool:
+    with pool() as workers:
         if arguments.tune:
-            tune(pool, recipe, arguments.folder)
+            tune(workers, recipe, arguments.folder)
         else:
-            compare(pool, recipe, arguments.folder, arguments.seeds)
+            compare(workers, recipe, arguments.folder, arguments.seeds)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ def test_help_lists_only_commands_that_work(vkd, capsys):
         "eval",
         "predict",
         "convert",
+        "export",
         "report",
         "recipes",
         "models",

@@ -1,0 +1,56 @@
+"""What the comparisons of methods share: runs side by side, weights by validation, tables."""
+
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from vkd.reporting.environment import environment
+from vkd.reporting.statistics import mean_and_deviation, paired_interval
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def pool(processes: int = 0) -> ProcessPoolExecutor:
+    """Return processes, one for each core unless told otherwise, to train in."""
+    return ProcessPoolExecutor(processes or os.cpu_count(), multiprocessing.get_context("spawn"))
+
+
+def write_results(name: str, content: dict[str, Any]) -> None:
+    """Write results with the environment that made them."""
+    text = json.dumps({"environment": environment()} | content, indent=1)
+    (RESULTS / name).write_text(text + "\n")
+
+
+def best_weights(name: str, is_better: Any = max) -> dict[str, dict[str, float]]:
+    """Return each method's best weight by ``validation`` in the rows of committed results.
+
+    ``is_better`` is max or min.
+    """
+    rows = json.loads((RESULTS / name).read_text())["runs"]
+    methods = dict.fromkeys(row["method"] for row in rows)
+    best = {
+        method: is_better(
+            (row for row in rows if row["method"] == method), key=lambda row: row["validation"]
+        )
+        for method in methods
+    }
+    return {
+        method: {key: row[key] for key in row if key.endswith("_weight")}
+        for method, row in best.items()
+    }
+
+
+def table(scores: dict[str, list[float]], reference: str, label: str) -> list[str]:
+    """Return lines of a table: each method's mean and deviation, and what ``reference`` has more,
+    paired by seed, with a 95 % interval."""
+    lines = [f"| method | {label} | {reference} minus it, 95 % interval |", "|---|---|---|"]
+    for name, values in scores.items():
+        mean, deviation = mean_and_deviation(values)
+        gap = paired_interval(scores[reference], values)
+        against = f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
+        own = name == reference
+        lines.append(f"| {name} | {mean:.2f} ± {deviation:.2f} | {'' if own else against} |")
+    return lines
