@@ -24,7 +24,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "GAN alone": {"feature_weight": 0.0},
     "linear": {"projection": "linear", "normalization": "identity"},
     "VkD layer_norm": {"normalization": "layer_norm"},
-    REFERENCE: {"normalization": "whiten"},
+    REFERENCE: {"normalization": "whiten", "whitening": "data"},
+    "VkD whiten, by batch": {"normalization": "whiten", "whitening": "batch"},
 }
 WEIGHTS = (0.3, 3.0)
 METRICS = ("frechet_distance", "accuracy", "diversity", "recall")
@@ -52,7 +53,7 @@ def tune(workers: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path) -> 
     jobs = [
         (
             recipe | METHODS[name] | shape | {"feature_weight": weight},
-            folder / f"tune-{name}-{weight}".replace(" ", "-"),
+            folder / f"tune-{name}-{weight}".replace(" ", "-").replace(",", ""),
             False,
         )
         for weight, name in labels
@@ -72,7 +73,7 @@ def compare(workers: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path, 
     jobs = [
         (
             recipe | METHODS[name] | chosen.get(name, {}) | {"seed": seed},
-            folder / f"{name}-{seed}".replace(" ", "-"),
+            folder / f"{name}-{seed}".replace(" ", "-").replace(",", ""),
             True,
         )
         for seed, name in names
@@ -108,7 +109,7 @@ def main() -> None:
         "tensorboard": False,
     }
     recipe["epochs"] = arguments.epochs or recipe["epochs"]
-    recipe |= {"evaluate_every": recipe["epochs"], "checkpoint_every": 2}
+    recipe |= {"evaluate_every": recipe["epochs"], "checkpoint_every": 1}
     with pool() as workers:
         if arguments.tune:
             tune(workers, recipe, arguments.folder)

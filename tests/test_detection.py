@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 
 from conftest import ENVIRONMENT
@@ -19,6 +20,7 @@ from test_vidt import release_file
 from vkd import create_model
 from vkd.cli import main
 from vkd.config import config_of, read_recipe
+from vkd.data import digits_detection
 from vkd.data.coco import Categories, CocoImages, categories_of, default_categories, read_coco
 from vkd.data.detection_transforms import detection_training_transform, detection_transform
 from vkd.data.digits_detection import read_digit_canvases
@@ -27,9 +29,13 @@ from vkd.detection.losses import detection_losses, token_label_loss
 from vkd.detection.metrics import NAMES, average_precision
 from vkd.detection.predictions import best_detections, coco_records
 from vkd.errors import UserError
+from vkd.models.vidt import BACKBONES
 from vkd.models.vidt.detector import Tokens
+from vkd.models.vidt.starting import load_backbone
 from vkd.projection import OrthogonalProjection
+from vkd.tasks import evaluate, train
 from vkd.tasks.detection import DetectionTask
+from vkd.training import trainer
 from vkd.training.checkpoint import read_metrics
 
 PAPER = Path(__file__).parent.parent / "paper" / "vidt"
@@ -306,9 +312,7 @@ def test_projections_and_tokens_are_not_decayed_and_the_body_has_its_own_rate(tm
     values = read_recipe("digits-detection")
     values |= {"teacher_checkpoint": str(tmp_path / "t.pth"), "backbone_lr": 0.1}
     module = DetectionTask(config_of(values)).module
-    from vkd.training.trainer import _optimizer
-
-    optimizer = _optimizer(module, module.config, 1e-3)
+    optimizer = trainer._optimizer(module, module.config, 1e-3)
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     named = dict(module.named_parameters())
     assert set(groups) == {id(p) for p in named.values()}
@@ -319,6 +323,75 @@ def test_projections_and_tokens_are_not_decayed_and_the_body_has_its_own_rate(tm
         body = name.startswith("student.backbone.") and ".det_" not in name
         assert group["lr"] == pytest.approx(1e-4 if body else 1e-3), name
     assert not any("teacher" in name for name in module.state_dict())
+
+
+def swin_file(folder, name="swin_tiny_patch4_window7_224"):
+    torch.manual_seed(3)
+    state = timm.create_model(name, num_classes=0).state_dict()
+    save_file(
+        {key: value.contiguous() for key, value in state.items()}, folder / "swin.safetensors"
+    )
+    return folder / "swin.safetensors"
+
+
+def test_a_detector_starts_from_swins_weights(tmp_path):
+    file = swin_file(tmp_path)
+    model = create_model("vidt_tiny")
+    load_backbone(model, "vidt_tiny", str(file))
+    swin = load_file(file)
+    body = model.backbone.state_dict()
+    assert body["layers.1.blocks.1.attn.qkv.weight"].equal(
+        swin["layers.1.blocks.1.attn.qkv.weight"]
+    )
+    reduction = swin["layers.1.downsample.reduction.weight"]
+    assert body["layers.0.downsample.reduction.weight"].equal(reduction)
+    with pytest.raises(UserError, match="does not fit vidt_nano"):
+        load_backbone(create_model("vidt_nano"), "vidt_nano", str(file))
+    with pytest.raises(UserError, match="timm publishes no Swin of vidt_nano's size"):
+        load_backbone(create_model("vidt_nano"), "vidt_nano", "hub")
+    for name, published in BACKBONES.items():
+        assert timm.is_model_pretrained(published), name
+
+
+@pytest.fixture
+def few_canvases(monkeypatch):
+    monkeypatch.setattr(digits_detection, "SIZES", {"train": 24, "validation": 8, "test": 8})
+    digits_detection._compose_split.cache_clear()
+    yield
+    digits_detection._compose_split.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{"ema_decay": 0.9, "accumulation": 2}, {"fusion": True},
+                                     {"mixed_precision": "bf16", "auxiliary_losses": False},
+                                     {"iou_weight": 1.0}, {"method": "vidt_wo_neck"}])  # fmt: skip
+def test_a_resumed_run_ends_at_the_same_weights_bit_for_bit(
+    changes, few_canvases, tmp_path, monkeypatch
+):
+    values = read_recipe("digits-detection-teacher") | {
+        "student": "vidt_digits", "epochs": 2, "batch_size": 4, "device": "cpu",
+        "checkpoint_every": 1, "warmup_epochs": 0, "augmentation": "flip", "tensorboard": False,
+    }  # fmt: skip
+    config = config_of(values | changes)
+    train(config, tmp_path / "whole", show=False)
+    original = trainer.save_state
+
+    def stop(accelerator, folder, progress):
+        original(accelerator, folder, progress)
+        if progress.epoch == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "save_state", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "parts", show=False)
+    monkeypatch.setattr(trainer, "save_state", original)
+    train(config, tmp_path / "parts", resume=True, show=False)
+    first, second = (load_file(tmp_path / n / "model.safetensors") for n in ("whole", "parts"))
+    assert first.keys() == second.keys()
+    for name, weight in first.items():
+        assert weight.equal(second[name]), name
+    # A run folder tells all options of its model.
+    evaluate(str(tmp_path / "parts"), device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """BigGAN, its augmentation and metrics, and the commands that use them."""
 
 import json
+import pickle
 import re
 
 import numpy as np
@@ -147,6 +148,30 @@ def test_cifar_in_its_published_files_is_checked(tmp_path):
         read_generation("cifar10", str(tmp_path))
 
 
+def test_cifar_is_read_from_its_published_format(tmp_path, monkeypatch):
+    from torchvision.datasets import CIFAR10
+
+    folder = tmp_path / CIFAR10.base_folder
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    rows = {}
+    for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
+        pixels = random.integers(0, 256, (20, 3072), dtype=np.uint8)
+        rows[name] = {"data": pixels, "labels": list(range(10)) * 2}
+        (folder / name).write_bytes(pickle.dumps(rows[name]))
+    names = {"label_names": [f"class {i}" for i in range(10)]}
+    (folder / "batches.meta").write_bytes(pickle.dumps(names))
+    # Only the published bytes have the published checksum.
+    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    splits = read_generation("cifar10", str(tmp_path), fraction=0.2)
+    assert len(splits.train) == 20
+    assert splits.classes == names["label_names"]
+    assert len(splits.test) == 20
+    expected = rows["test_batch"]["data"][3].reshape(3, 32, 32) / 127.5 - 1
+    torch.testing.assert_close(splits.test.images[3].double(), torch.from_numpy(expected))
+
+
 def seen(count, dim=12, shift=0.0, seed=0):
     torch.manual_seed(seed)
     features = torch.randn(count, dim) * torch.linspace(0.5, 2, dim) + shift
@@ -285,7 +310,7 @@ def test_the_discriminators_loss_is_hinge_and_distance_to_whitened_features():
     torch.manual_seed(0)
     generator, discriminator = Generator(10, 1, 4, 8), Discriminator(10, 1, 4)
     config = small(teacher_checkpoint="x", extractor_checkpoint="x", feature_weight=2.0)
-    module = DiscriminatorModule(discriminator, generator, config, Known(), 20).eval()
+    module = DiscriminatorModule(discriminator, generator, config, Known(), 20, "whiten").eval()
     images, labels = torch.rand(6, 1, 32, 32) * 2 - 1, torch.arange(6)
     torch.manual_seed(1)
     terms = module((images, labels, labels))
@@ -319,6 +344,22 @@ def test_each_module_trains_its_own_network_alone():
         assert all(p.grad is not None for p in trained.parameters())
         assert all(p.grad is None for p in other.parameters())
         trained.zero_grad(set_to_none=True)
+
+
+def test_whitening_takes_its_statistics_of_all_training_images(config):
+    from dataclasses import replace
+
+    task = GenerationTask(replace(config, whitening="data"))
+    normalize = task.turns[1].module.loss.normalization
+    teacher = task.turns[1].module.teacher
+    images, _, _ = task.splits.train.__getitems__(list(range(len(task.splits.train))))
+    white = normalize(teacher(images).features)
+    variances = torch.linalg.eigvalsh(torch.cov(white.T))
+    # 1 in every direction that the images span, but for the smallest.
+    assert variances.max() < 1.05
+    assert (variances > 0.95).sum() > 60
+    by_batch = GenerationTask(replace(config, whitening="batch"))
+    assert by_batch.turns[1].module.loss.normalization is whiten
 
 
 def test_collapse_and_explosion_are_diagnosed(config):

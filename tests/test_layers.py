@@ -18,7 +18,20 @@ ALLOWED = {
     "models": {"errors", "models"},
     "data": {"errors", "data"},
     "training": {"errors", "config", "training"},
-    "tasks": {*CORE, "errors", "config", "models", "data", "training", "reporting", "tasks"},
+    "detection": {*CORE, "errors", "models", "detection"},
+    "generation": {*CORE, "errors", "models", "generation"},
+    "tasks": {
+        *CORE,
+        "errors",
+        "config",
+        "models",
+        "data",
+        "detection",
+        "generation",
+        "training",
+        "reporting",
+        "tasks",
+    },
     "reporting": {"errors", "config", "projection", "training", "reporting"},
 }
 

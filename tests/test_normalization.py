@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
 from vkd import layer_norm, standardize, whiten
-from vkd.normalization import identity
+from vkd.normalization import identity, whitening_of
 
 
 def draw(samples: int, dim: int, seed: int = 0) -> torch.Tensor:
@@ -105,3 +105,18 @@ def test_errors_say_what_was_found():
             normalize(torch.zeros(1, 3))
     with pytest.raises(ValueError, match="zca, pca or cholesky, found 'ica'"):
         whiten(draw(4, 3), method="ica")
+
+
+@pytest.mark.parametrize("method", ["zca", "pca", "cholesky"])
+def test_a_whitening_map_of_many_samples_applies_to_few(method):
+    torch.manual_seed(0)
+    many = torch.randn(500, 12) @ torch.randn(12, 12) + 3
+    apply = whitening_of(many, method=method)
+    torch.testing.assert_close(apply(many), whiten(many, method=method))
+    few = many[:5]
+    torch.testing.assert_close(apply(few), apply(many)[:5])
+    # By themselves, five samples of twelve features end at equal distances; by the map they do not.
+    alone = torch.pdist(whiten(few, method="zca"))
+    torch.testing.assert_close(alone, alone.mean().expand_as(alone), atol=1e-2, rtol=1e-2)
+    distances = torch.pdist(apply(few))
+    assert distances.max() > 1.2 * distances.min()

@@ -12,12 +12,16 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.mark.slow
-def test_the_python_example_runs():
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+def test_the_python_examples_run():
+    examples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(examples) == 2
     names = {}
-    exec(example, names)
+    for example in examples:
+        exec(example, names)
     assert names["loss"].isfinite()
     assert names["distiller"].loss.projection.parameter.grad.abs().sum() > 0
+    assert names["found"]["pred_logits"].shape == (2, 100, 91)
+    assert names["found"]["pred_boxes"].shape == (2, 100, 4)
 
 
 def test_the_commands_and_recipes_exist():

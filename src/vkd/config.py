@@ -266,6 +266,8 @@ class GenerationConfig(TrainingConfig):
         teacher_recipe: trains the teacher first when no teacher_checkpoint is given.
         projection: map from the discriminator's to the teacher's features.
         normalization: of the teacher's features.
+        whitening: what whitening takes its statistics of: each batch, as the paper does, or the
+            data once, which batches smaller than the number of features need.
         distance: between projected and normalised features.
         feature_weight: weight of the feature loss; 0 for none.
         extractor: whose features metrics are taken on; inception for FID as others report it.
@@ -292,6 +294,7 @@ class GenerationConfig(TrainingConfig):
     teacher_recipe: str = ""
     projection: Literal["orthogonal", "linear", "mlp"] = "orthogonal"
     normalization: Literal["layer_norm", "standardize", "whiten", "identity"] = "whiten"
+    whitening: Literal["batch", "data"] = "batch"
     distance: Literal["smooth_l1", "l1", "mse"] = "smooth_l1"
     feature_weight: float = 0.0
     extractor: str = "inception"

@@ -79,24 +79,47 @@ def whiten(
     Raises:
         ValueError: for an unknown method, or if the (global) batch has fewer than 2 samples.
     """
+    features = _checked(features)
+    everyone = _gather(features.detach()) if across_processes else features.detach()
+    return whitening_of(everyone, eps, method)(features)
+
+
+def whitening_of(
+    features: Tensor, eps: float = 1e-5, method: Literal["zca", "pca", "cholesky"] = "zca"
+) -> Normalization:
+    """Return the map that whitens (N, D) ``features``, to be applied to any others.
+
+    A batch of N <= D samples that is whitened by itself keeps nothing of how like its samples are:
+    they end at equal distances. The map of many samples has no such limit. Arguments and errors
+    as in ``whiten``.
+    """
     if method not in ("zca", "pca", "cholesky"):
         raise ValueError(f"whiten's method must be zca, pca or cholesky, found {method!r}.")
-    features = _checked(features)
-    with torch.no_grad():
-        everyone = _gather(features.detach()) if across_processes else features.detach()
-        _require_two(everyone, "whiten")
-        mean = everyone.mean(0)
-        centred = everyone - mean
-        ridge = eps * centred.square().sum() / (len(centred) - 1) / features.shape[1]
-        ridge = ridge.clamp(min=torch.finfo(features.dtype).tiny)
+    features = _checked(features.detach())
+    _require_two(features, "whiten")
+    mean = features.mean(0)
+    centred = features - mean
+    ridge = eps * centred.square().sum() / (len(centred) - 1) / features.shape[1]
+    ridge = ridge.clamp(min=torch.finfo(features.dtype).tiny)
     if method == "cholesky":
         covariance = centred.T @ centred / (len(centred) - 1)
         covariance.diagonal().add_(ridge)
         lower = torch.linalg.cholesky(covariance)
-        return torch.linalg.solve_triangular(lower, (features - mean).T, upper=False).T
+        return lambda others: _centred_solve(lower, _checked(others) - mean.to(others.device))
     values, vectors = _principal_components(centred)
-    whitened = (features - mean) @ vectors * (values + ridge).rsqrt()
-    return whitened @ vectors.T if method == "zca" else whitened
+    scales = (values + ridge).rsqrt()
+
+    def apply(others: Tensor) -> Tensor:
+        others = _checked(others)
+        basis = vectors.to(others)
+        whitened = (others - mean.to(others)) @ basis * scales.to(others)
+        return whitened @ basis.T if method == "zca" else whitened
+
+    return apply
+
+
+def _centred_solve(lower: Tensor, centred: Tensor) -> Tensor:
+    return torch.linalg.solve_triangular(lower.to(centred), centred.T, upper=False).T
 
 
 def _principal_components(centred: Tensor) -> tuple[Tensor, Tensor]:

@@ -128,10 +128,15 @@ class Discriminator(nn.Module):
         self.apply(_initialise)
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images (N, C, 32, 32) with labels (N,) to logits (N,) and features (N, W)."""
-        features = F.relu(self.blocks(images)).sum((2, 3))
-        by_class = (features * self.embedding(labels)).sum(1)
-        return self.linear(features)[:, 0] + by_class, features
+        """Map images (N, C, 32, 32) with labels (N,) to logits (N,) and features (N, W).
+
+        Logits are of the sum over places, as BigGAN's; features are the mean, whose scale is that
+        of other networks' pooled features.
+        """
+        places = F.relu(self.blocks(images)).flatten(2)
+        total = places.sum(2)
+        by_class = (total * self.embedding(labels)).sum(1)
+        return self.linear(total)[:, 0] + by_class, places.mean(2)
 
 
 def _convolution(into: int, out: int, size: int = 3) -> nn.Module:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,7 +25,8 @@ from vkd.generation.metrics import NAMES, Seen, generation_metrics, look_at
 from vkd.generation.vision import INCEPTION, extractor_of, frozen_network
 from vkd.loss import FeatureLoss
 from vkd.models import create_model, read_metadata
-from vkd.models.biggan import Discriminator, Generator
+from vkd.models.biggan import SIDE, Discriminator, Generator
+from vkd.normalization import Normalization, whitening_of
 from vkd.reporting.model_card import model_facts
 from vkd.tasks.projections import saved_projection
 from vkd.teacher import Teacher
@@ -48,6 +49,8 @@ class DiscriminatorModule(nn.Module):
         generator: makes images; not trained here.
         config: weights and kinds of the losses.
         teacher: answers with features; None to train alone.
+        teacher_dim: number of these.
+        normalization: of the teacher's features; a name or a function.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class DiscriminatorModule(nn.Module):
         config: GenerationConfig,
         teacher: Teacher | None = None,
         teacher_dim: int = 0,
+        normalization: str | Normalization = "whiten",
     ) -> None:
         super().__init__()
         self.config, self.teacher, self.discriminator = config, teacher, discriminator
@@ -64,7 +68,7 @@ class DiscriminatorModule(nn.Module):
         self.loss: FeatureLoss | None = None
         if teacher is not None:
             projection = PROJECTIONS[config.projection](discriminator.width, teacher_dim)
-            self.loss = FeatureLoss(projection, config.normalization, config.distance)
+            self.loss = FeatureLoss(projection, normalization, config.distance)
 
     def forward(self, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
         """Return the weighted loss terms of real (images, labels, indices)."""
@@ -160,23 +164,34 @@ class GenerationTask(Task):
         if config.channels_last:
             generator.to(memory_format=torch.channels_last)
             discriminator.to(memory_format=torch.channels_last)
-        teacher = self._teacher()
-        teacher_dim = teacher(torch.zeros(2, channels, 32, 32)).features.shape[1] if teacher else 0
+        taught: dict[str, Any] = {}
+        if config.feature_weight:
+            teacher = self._teacher()
+            example = teacher(torch.zeros(2, channels, SIDE, SIDE))
+            taught = {"teacher": teacher, "teacher_dim": example.features.shape[1]}
+            taught["normalization"] = self._normalization(teacher)
         self.turns = [
             Turn(GeneratorModule(generator, discriminator, config), config.generator_every),
-            Turn(DiscriminatorModule(discriminator, generator, config, teacher, teacher_dim)),
+            Turn(DiscriminatorModule(discriminator, generator, config, **taught)),
         ]
         self._extractor = extractor_of(config.extractor, config.extractor_checkpoint)
         self._real: Seen | None = None
         self._most_diverse = 0.0
 
-    def _teacher(self) -> Teacher | None:
+    def _teacher(self) -> Teacher:
         config = self.config
-        if not config.feature_weight:
-            return None
         return frozen_network(
             config.teacher, config.teacher_checkpoint, config.teacher_layer, config.teacher_pool
         )
+
+    def _normalization(self, teacher: Teacher) -> str | Normalization:
+        config = self.config
+        if config.normalization != "whiten" or config.whitening == "batch":
+            return config.normalization
+        device = PartialState().device
+        batches = loader(self.splits.train, 250)
+        known = [teacher(part[0].to(device), part[2]).features for part in batches]
+        return whitening_of(torch.cat(known))
 
     def facts(self) -> dict[str, float]:
         """Sizes of the generator."""
