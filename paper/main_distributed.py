@@ -9,11 +9,10 @@ and ``vkd eval`` call. A flag that had no effect in the release is named in a wa
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
-from vkd.cli.translation import Translation, run_command
-from vkd.config import ClassificationConfig, config_of, read_recipe
+from vkd.cli.translation import Translation, run_command, train_as_told
+from vkd.config import ClassificationConfig
 from vkd.errors import UserError
 
 RECIPES = {"deit_ti_distilled": "deit-tiny-imagenet"}
@@ -108,9 +107,7 @@ def run(arguments: list[str]) -> None:
     else:
         if flags.student_ckpt:
             raise UserError("--student-ckpt is for --eval-student; to go on training use --resume.")
-        config = config_of(read_recipe(recipe) | values)
-        folder = Path(flags.resume or flags.output_dir or "output/")
-        print_metrics(tasks.train(config, folder, resume=bool(flags.resume)))
+        train_as_told(flags, recipe, values)
     tasks.end_processes()
 
 

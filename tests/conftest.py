@@ -9,6 +9,7 @@ import pytest
 
 from vkd.config import config_of, read_recipe
 from vkd.tasks import train
+from vkd.training import trainer
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
@@ -49,3 +50,24 @@ def digits_teacher(tmp_path_factory) -> Path:
     values = read_recipe("digits-teacher") | {"epochs": 3, "device": "cpu", "tensorboard": False}
     train(config_of(values), folder, show=False)
     return folder
+
+
+@pytest.fixture
+def train_in_two_parts(monkeypatch):
+    """Train a config into a folder, interrupted after its first epoch, and resume it."""
+
+    def run(config, folder):
+        original = trainer.save_state
+
+        def stop(accelerator, run_folder, progress):
+            original(accelerator, run_folder, progress)
+            if progress.epoch == 1:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer, "save_state", stop)
+            with pytest.raises(KeyboardInterrupt):
+                train(config, folder, show=False)
+        train(config, folder, resume=True, show=False)
+
+    return run

@@ -366,7 +366,7 @@ def few_canvases(monkeypatch):
                                      {"mixed_precision": "bf16", "auxiliary_losses": False},
                                      {"iou_weight": 1.0}, {"method": "vidt_wo_neck"}])  # fmt: skip
 def test_a_resumed_run_ends_at_the_same_weights_bit_for_bit(
-    changes, few_canvases, tmp_path, monkeypatch
+    changes, few_canvases, tmp_path, train_in_two_parts
 ):
     values = read_recipe("digits-detection-teacher") | {
         "student": "vidt_digits", "epochs": 2, "batch_size": 4, "device": "cpu",
@@ -374,18 +374,7 @@ def test_a_resumed_run_ends_at_the_same_weights_bit_for_bit(
     }  # fmt: skip
     config = config_of(values | changes)
     train(config, tmp_path / "whole", show=False)
-    original = trainer.save_state
-
-    def stop(accelerator, folder, progress):
-        original(accelerator, folder, progress)
-        if progress.epoch == 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(trainer, "save_state", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "parts", show=False)
-    monkeypatch.setattr(trainer, "save_state", original)
-    train(config, tmp_path / "parts", resume=True, show=False)
+    train_in_two_parts(config, tmp_path / "parts")
     first, second = (load_file(tmp_path / n / "model.safetensors") for n in ("whole", "parts"))
     assert first.keys() == second.keys()
     for name, weight in first.items():

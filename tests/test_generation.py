@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -347,8 +348,6 @@ def test_each_module_trains_its_own_network_alone():
 
 
 def test_whitening_takes_its_statistics_of_all_training_images(config):
-    from dataclasses import replace
-
     task = GenerationTask(replace(config, whitening="data"))
     normalize = task.turns[1].module.loss.normalization
     teacher = task.turns[1].module.teacher
@@ -371,26 +370,10 @@ def test_collapse_and_explosion_are_diagnosed(config):
 
 
 @pytest.mark.slow
-def test_training_resumes_to_the_same_weights_bit_for_bit(config, tmp_path):
-    from dataclasses import replace
-
+def test_training_resumes_to_the_same_weights_bit_for_bit(config, tmp_path, train_in_two_parts):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(replace(config, epochs=2), whole, show=False)
-    monkey = pytest.MonkeyPatch()
-    from vkd.training import trainer as module
-
-    original = module.save_state
-
-    def stop(accelerator, folder, progress):
-        original(accelerator, folder, progress)
-        if progress.epoch == 1:
-            raise KeyboardInterrupt
-
-    monkey.setattr(module, "save_state", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, parts, show=False)
-    monkey.undo()
-    train(config, parts, resume=True, show=False)
+    train(config, whole, show=False)
+    train_in_two_parts(config, parts)
     first, second = (load_file(run / "model.safetensors") for run in (whole, parts))
     for name, weight in first.items():
         assert weight.equal(second[name]), name
@@ -406,8 +389,6 @@ def test_training_resumes_to_the_same_weights_bit_for_bit(config, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_that_goes_wrong_rolls_back_and_then_stops(config, tmp_path, monkeypatch, capsys):
-    from dataclasses import replace
-
     faults = iter(["", "It went wrong", "", "", "It went wrong", "It went wrong"])
     monkeypatch.setattr(GenerationTask, "diagnose", lambda *_: next(faults))
     changed = replace(config, epochs=4, rollbacks=2, samples=100)
@@ -421,8 +402,6 @@ def test_a_run_that_goes_wrong_rolls_back_and_then_stops(config, tmp_path, monke
 
 @pytest.mark.slow
 def test_the_generator_steps_once_in_so_many_updates(config, tmp_path):
-    from dataclasses import replace
-
     train(replace(config, epochs=1, generator_every=4, samples=100), tmp_path / "run", show=False)
     with (tmp_path / "run" / "metrics.jsonl").open() as file:
         record = json.loads(file.readline())

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vkd.cli.translation import Translation, release_bool, run_command
-from vkd.config import DetectionConfig, config_of, read_recipe
+from vkd.cli.translation import Translation, release_bool, run_command, train_as_told
+from vkd.config import DetectionConfig
 from vkd.errors import UserError, nearest
 
 BACKBONES = {
@@ -138,9 +138,7 @@ def run(arguments: list[str]) -> None:
     else:
         if flags.resume and Path(flags.resume).is_file():
             raise UserError("--resume must be a run folder to go on training, found a file.")
-        config = config_of(read_recipe(recipe) | values)
-        folder = Path(flags.resume or flags.output_dir or "output/")
-        print_metrics(tasks.train(config, folder, resume=bool(flags.resume)))
+        train_as_told(flags, recipe, values)
     tasks.end_processes()
 
 

@@ -4,9 +4,10 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
-from vkd.config import TrainingConfig
+from vkd.config import TrainingConfig, config_of, read_recipe
 from vkd.errors import RunError, UserError, nearest
 
 
@@ -89,6 +90,16 @@ class Translation:
 
 def _spellings(flag: str) -> list[str]:
     return [flag, flag.replace("_", "-")] if "_" in flag else [flag]
+
+
+def train_as_told(flags: argparse.Namespace, recipe: str, values: dict[str, Any]) -> None:
+    """Train by a recipe changed by ``values``, into ``--output_dir`` or on in ``--resume``."""
+    from vkd import tasks
+    from vkd.cli.commands import print_metrics
+
+    config = config_of(read_recipe(recipe) | values)
+    folder = Path(flags.resume or flags.output_dir or "output/")
+    print_metrics(tasks.train(config, folder, resume=bool(flags.resume)))
 
 
 def run_command(program: str, run: Callable[[list[str]], None]) -> int:
