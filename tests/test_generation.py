@@ -24,7 +24,8 @@ from vkd.generation.metrics import Seen, frechet_distance, generation_metrics
 from vkd.generation.vision import Preparation, frozen_network
 from vkd.models.biggan import Discriminator, Generator
 from vkd.tasks import evaluate, predict, train
-from vkd.tasks.generation import DiscriminatorModule, GenerationTask, GeneratorModule
+from vkd.tasks.generation import GenerationTask
+from vkd.tasks.generation.module import DiscriminatorModule, GeneratorModule
 from vkd.teacher import TeacherOutput
 from vkd.training.checkpoint import read_metrics
 

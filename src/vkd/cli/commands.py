@@ -61,6 +61,7 @@ def eval(arguments: list[str]) -> None:
     parser = Parser(prog="vkd eval", description="Metrics of a checkpoint on the test split.")
     _add_checkpoint_flags(parser)
     parser.add_argument("--data_path", default="", help="folder of the data")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--workers", type=int, default=0, help="processes that load data")
     parser.add_argument("--predictions", default="", help="file for a detector's COCO results")
     flags = parser.parse_args(arguments)
@@ -162,7 +163,6 @@ def models(arguments: list[str]) -> None:
 def _add_checkpoint_flags(parser: Parser) -> None:
     parser.add_argument("--checkpoint", required=True, help="weights file or run folder")
     parser.add_argument("--recipe", default="", help="where the checkpoint does not tell its own")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:

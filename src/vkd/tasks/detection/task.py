@@ -1,4 +1,4 @@
-"""Object detection: a ViDT alone, or taught by the tokens of a larger one."""
+"""Detection as the trainer sees it, and its metrics."""
 
 import json
 import time
@@ -12,104 +12,26 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vkd.baselines import PROJECTIONS
 from vkd.config import DetectionConfig
 from vkd.data.coco import (
-    Batch,
     Categories,
     CocoImages,
     categories_of,
-    default_categories,
     detection_loader,
     read_coco,
 )
 from vkd.data.detection_transforms import detection_training_transform, detection_transform
 from vkd.data.digits_detection import read_digit_canvases
-from vkd.data.pictures import open_image
-from vkd.detection.distillation import TokenLoss, TokenTeacher
-from vkd.detection.drawing import write_drawing
-from vkd.detection.losses import detection_losses, token_label_loss
+from vkd.detection.distillation import TokenTeacher
 from vkd.detection.metrics import average_precision
 from vkd.detection.predictions import best_detections, coco_records
 from vkd.errors import UserError
 from vkd.models import create_model, read_metadata
-from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck, pad_images
+from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
 from vkd.models.vidt.starting import load_backbone
 from vkd.reporting.model_card import model_facts
+from vkd.tasks.detection.module import DetectionModule
 from vkd.training.task import Task, Turn
-
-
-class DetectionModule(nn.Module):
-    """A detector with its losses, the teacher's tokens among them where they have weight.
-
-    Args:
-        student: the detector.
-        config: weights and kinds of the losses.
-        teacher: answers with tokens; None to train alone.
-    """
-
-    def __init__(
-        self, student: nn.Module, config: DetectionConfig, teacher: TokenTeacher | None = None
-    ) -> None:
-        super().__init__()
-        self.config, self.student, self.teacher = config, student, teacher
-        self.token_loss: TokenLoss | None = None
-        if teacher is not None:
-            assert isinstance(student, ViDT)
-            self.token_loss = TokenLoss(
-                PROJECTIONS[config.projection],
-                student.dim,
-                teacher.model.dim,
-                normalization=config.normalization,
-                distance=config.distance,
-            )
-        if config.compile:
-            student.compile()
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters that timm's optimisers must not decay: those the student names, and
-        projections."""
-        spared = {f"student.{name}" for name in self.student.no_weight_decay()}  # type: ignore[operator]
-        return spared | {n for n, _ in self.named_parameters() if n.startswith("token_loss.")}
-
-    def lr_scale(self, name: str) -> float:
-        """The share of the learning rate of a parameter; detection tokens are no backbone's."""
-        is_body = name.startswith("student.backbone.") and ".det_" not in name
-        return self.config.backbone_lr if is_body else 1.0
-
-    def forward(self, batch: Batch | Any) -> dict[str, Any]:
-        """Return the weighted loss terms of a batch, or what the student says of images alone."""
-        if not isinstance(batch, dict):
-            return self.student(batch)
-        config, targets = self.config, batch["targets"]
-        images, mask = pad_images(batch["images"])
-        if self.token_loss is None:
-            outputs = self.student(images, mask)
-        else:
-            outputs = self.student(images, mask, with_tokens=True)
-        terms = _weighted(detection_losses(outputs, targets), config)
-        if config.token_label_weight:
-            terms["patch"] = config.token_label_weight * token_label_loss(outputs, targets)
-        if self.token_loss is not None:
-            assert self.teacher is not None
-            known = self.teacher(images, mask)
-            terms["feature"] = config.feature_weight * self.token_loss(outputs["tokens"], known)
-        return terms
-
-
-def _weighted(losses: dict[str, Tensor], config: DetectionConfig) -> dict[str, Tensor]:
-    """The sum over layers of each kind of loss, weighted.
-
-    Without auxiliary losses earlier layers keep a weight of 0, so that every parameter still has
-    a gradient, which DDP asks for.
-    """
-    terms: dict[str, Tensor] = {}
-    for name, loss in losses.items():
-        kind, _, layer = name.partition("_")
-        weight = getattr(config, f"{kind}_weight")
-        weight = weight if config.auxiliary_losses or not layer else 0.0
-        terms[kind] = terms.get(kind, torch.zeros_like(loss)) + weight * loss
-    return terms
 
 
 class DetectionTask(Task):
@@ -181,9 +103,6 @@ class DetectionTask(Task):
         prefix = "token_loss."
         found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         return {"token-projections": found} if found else {}
-
-
-make_task = DetectionTask
 
 
 def student_options(config: DetectionConfig, num_classes: int) -> dict[str, Any]:
@@ -285,10 +204,10 @@ def evaluate(
     """
     if predictions and Path(predictions).exists():
         raise UserError(f"--predictions {predictions} exists already; name a new file.")
-    images = read_detection(config, _categories_in(checkpoint))["test"]
-    model = _load(config, checkpoint)
+    images = read_detection(config, categories_in(checkpoint))["test"]
+    model = load_detector(config, checkpoint)
     facts = detector_facts(model, config)
-    if not _categories_in(checkpoint):
+    if not categories_in(checkpoint):
         images.categories = categories_of(images.ground_truth, model.num_classes)  # type: ignore[arg-type]
     batches = detection_loader(images, config.batch_size, workers=config.workers)
     model, batches = accelerator.prepare(model, batches)
@@ -307,100 +226,13 @@ def detector_facts(model: nn.Module, config: DetectionConfig) -> dict[str, float
     return model_facts(model, torch.zeros(1, 3, short, long))
 
 
-def predict(
-    config: DetectionConfig,
-    checkpoint: str,
-    images: list[str],
-    output: str = "",
-    threshold: float = 0.5,
-) -> list[dict[str, Any]]:
-    """Return a record for each image: its detections with category, score and box (corners).
-
-    Args:
-        config: the recipe that the checkpoint belongs to.
-        checkpoint: weights file or run folder.
-        images: files.
-        output: folder for the pictures with boxes drawn on them; none when empty.
-        threshold: least score of a detection.
-
-    Raises:
-        UserError: if a file is not an image, or a picture is there already.
-    """
-    if not images:
-        raise UserError("IMAGE is required: files to look for objects in.")
-    files = [Path(image) for image in images]
-    drawings = [Path(output) / f"{file.stem}.png" if output else None for file in files]
-    for drawing in drawings:
-        if drawing is not None and (drawing.exists() or drawings.count(drawing) > 1):
-            raise UserError(f"--output: {drawing} exists already or would be written twice.")
-    model = _load(config, checkpoint).eval()
-    categories = _categories_in(checkpoint) or default_categories(model.num_classes)  # type: ignore[arg-type]
-    prepare = detection_transform(config.short_side, config.long_side)
-    records = []
-    for file, drawing in zip(files, drawings, strict=True):
-        picture = open_image(file)
-        with torch.no_grad():
-            outputs = model([prepare(picture)])
-        (best,) = best_detections(outputs, torch.tensor([[picture.height, picture.width]]))
-        found = _named(best, categories, threshold)
-        if drawing is not None:
-            write_drawing(picture, found, drawing)
-        records.append({"image": str(file), "detections": found})
-    return records
-
-
-def _named(
-    best: dict[str, Tensor], categories: Categories, threshold: float
-) -> list[dict[str, Any]]:
-    """Detections of one image as records, best first."""
-    rows = zip(
-        best["scores"].tolist(), best["labels"].tolist(), best["boxes"].tolist(), strict=True
-    )
-    return [
-        {
-            "category": categories.names[label],
-            "category_id": categories.ids[label],
-            "score": round(score, 4),
-            "box": [round(value, 1) for value in box],
-        }
-        for score, label, box in rows
-        if score >= threshold and categories.ids[label] >= 0
-    ]
-
-
-def _load(config: DetectionConfig, checkpoint: str) -> nn.Module:
-    """The detector of a checkpoint, whose weights tell all options but one."""
+def load_detector(config: DetectionConfig, checkpoint: str) -> nn.Module:
+    """Return the detector of a checkpoint, whose weights tell all options but one."""
     refinement = {} if config.box_refinement else {"box_refinement": False}
     return create_model(config.student, checkpoint, **refinement)
 
 
-def _categories_in(checkpoint: str) -> Categories | None:
+def categories_in(checkpoint: str) -> Categories | None:
+    """Return the classes that a checkpoint tells, if it does."""
     saved = read_metadata(checkpoint).get("categories")
     return Categories(**json.loads(saved)) if saved else None
-
-
-class ExportedDetector(nn.Module):
-    """A detector whose inputs and outputs are tensors alone."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (B, D, classes) and boxes (B, D, 4) of a batch and its padding mask."""
-        outputs = self.model(images, mask)
-        return outputs["pred_logits"], outputs["pred_boxes"]
-
-
-def exported(
-    config: DetectionConfig, checkpoint: str, size: tuple[int, int]
-) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
-    """Return a detector of tensors alone, an example of its inputs, and its outputs' names."""
-    short, long = config.short_side or 64, config.long_side if config.short_side else 64
-    height, width = size[0] or short, size[1] or long
-    inputs = {
-        "images": torch.zeros(2, 3, height, width),
-        "mask": torch.zeros(2, height, width, dtype=torch.bool),
-    }
-    model = ExportedDetector(_load(config, checkpoint))
-    return model, inputs, ["pred_logits", "pred_boxes"]

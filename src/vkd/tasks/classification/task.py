@@ -1,137 +1,30 @@
-"""Image classification: a student alone, or taught by logits, features or both."""
+"""Classification as the trainer sees it, and its metrics."""
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from accelerate import Accelerator
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.data.mixup import Mixup
-from timm.models.deit import VisionTransformerDistilled
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_stat_scores
-from torchvision.transforms import v2
 
-from vkd.baselines import PROJECTIONS, logit_loss
 from vkd.config import ClassificationConfig
 from vkd.data import READERS, Splits, loader, read_small
 from vkd.data.photographs import read_photographs
-from vkd.data.pictures import open_image
 from vkd.data.transforms import evaluation_transform, training_transform
-from vkd.distiller import Distiller, adapter_for
+from vkd.distiller import adapter_for
 from vkd.errors import UserError
-from vkd.loss import FeatureLoss
-from vkd.models import create_model, last_layer, read_metadata
-from vkd.projection import OrthogonalProjection
+from vkd.models import create_model, last_layer
 from vkd.reporting.model_card import model_facts
+from vkd.tasks.classification.module import ClassificationModule
 from vkd.tasks.projections import saved_projection
-from vkd.teacher import NetworkTeacher, Teacher
+from vkd.teacher import NetworkTeacher
 from vkd.training.task import Task, Turn
-
-Batch = tuple[Tensor, Tensor, Tensor]
-
-
-class ClassificationModule(nn.Module):
-    """A student with its losses: cross-entropy, and the teacher's where they have weight.
-
-    A student with two heads (``set_distilled_training``) learns labels by the first and the
-    teacher's logits by the second.
-
-    Args:
-        student: the classifier.
-        config: weights and kinds of the losses.
-        teacher: answers for features and logits; None to train alone.
-        example: an image batch to find feature sizes with.
-        num_classes: classes, for mixup.
-    """
-
-    def __init__(
-        self,
-        student: nn.Module,
-        config: ClassificationConfig,
-        teacher: Teacher | None = None,
-        example: Tensor | None = None,
-        num_classes: int = 10,
-    ) -> None:
-        super().__init__()
-        self.config = config
-        self.teacher = teacher
-        self.network = student
-        if config.channels_last:
-            student.to(memory_format=torch.channels_last)
-        if teacher is not None and config.feature_weight:
-            self.network = Distiller(
-                student,
-                teacher,
-                config.student_layer,
-                loss=lambda student_dim, teacher_dim: FeatureLoss(
-                    PROJECTIONS[config.projection](student_dim, teacher_dim),
-                    config.normalization,
-                    config.distance,
-                ),
-                example=example,
-            )
-        if isinstance(student, VisionTransformerDistilled):
-            student.set_distilled_training(bool(config.logit_weight))
-        if config.compile:
-            student.compile()
-        self._mixup = None
-        if config.mixup or config.cutmix:
-            self._mixup = Mixup(
-                config.mixup,
-                config.cutmix,
-                label_smoothing=config.label_smoothing,
-                num_classes=num_classes,
-            )
-
-    @property
-    def student(self) -> nn.Module:
-        """The classifier alone, as it is deployed."""
-        return self.network.student if isinstance(self.network, Distiller) else self.network
-
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters that timm's optimisers must not decay: the projection's, and those
-        that the student names."""
-        names = {
-            f"{name}.parameter"
-            for name, module in self.named_modules()
-            if isinstance(module, OrthogonalProjection)
-        }
-        prefix = "network.student." if isinstance(self.network, Distiller) else "network."
-        spared: set[str] = getattr(self.student, "no_weight_decay", set)()
-        return names | {prefix + name for name in spared}
-
-    def forward(self, batch: Batch | Tensor) -> dict[str, Tensor] | Tensor:
-        """Return the weighted loss terms of (images, labels, indices), or images' logits."""
-        if isinstance(batch, Tensor):
-            return self.student(batch)
-        images, labels, indices = batch
-        config, terms = self.config, {}
-        smoothing = config.label_smoothing
-        if self._mixup is not None:
-            images, labels = self._mixup(images, labels)
-            smoothing = 0.0
-        if config.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        teacher_logits = None
-        if isinstance(self.network, Distiller):
-            logits, feature_loss, teacher_logits = self.network(images, indices)
-            terms["feature"] = config.feature_weight * feature_loss
-        else:
-            logits = self.network(images)
-        label_logits, taught_logits = logits if isinstance(logits, tuple) else (logits, logits)
-        if self.teacher is not None and config.logit_weight:
-            if teacher_logits is None:
-                teacher_logits = self.teacher(images, indices).logits
-            divergence = logit_loss(taught_logits, teacher_logits, config.temperature)
-            terms["logit"] = config.logit_weight * divergence
-        terms["label"] = F.cross_entropy(label_logits.float(), labels, label_smoothing=smoothing)
-        return terms
 
 
 class ClassificationTask(Task):
@@ -212,9 +105,6 @@ class ClassificationTask(Task):
     def extra_state(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """The projection's weight, for the report."""
         return saved_projection(state, "network.loss.projection.")
-
-
-make_task = ClassificationTask
 
 
 def student_shape(
@@ -330,72 +220,3 @@ def evaluate(
     metrics = evaluate_classifier(model, batches, accelerator)
     speed = len(splits.test) / (time.perf_counter() - began)  # type: ignore[arg-type]
     return metrics | facts | {"images_per_second": speed}
-
-
-def predict(
-    config: ClassificationConfig, checkpoint: str, images: list[str]
-) -> list[dict[str, Any]]:
-    """Return the class and its probability for each image file.
-
-    What the checkpoint says of its classes and inputs is followed; without, ImageNet's are taken.
-
-    Raises:
-        UserError: if a file is not an image, or the checkpoint does not fit.
-    """
-    if not images:
-        raise UserError("IMAGE is required: files to classify.")
-    metadata, shape = read_metadata(checkpoint), {}
-    if "inputs" in metadata:
-        image, classes = json.loads(metadata["inputs"])["shape"], json.loads(metadata["classes"])
-        shape = student_shape(config, image, len(classes))
-    model = create_model(config.student, checkpoint, **shape)
-    size = getattr(getattr(model, "patch_embed", None), "img_size", (224, 224))
-    default = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD, "shape": (3, *size)}
-    inputs = json.loads(metadata.get("inputs", "null")) or default
-    prepare, mode = _preparation(inputs), "L" if inputs["shape"][0] == 1 else "RGB"
-    batch = torch.stack([prepare(open_image(Path(file), mode)) for file in images])
-    with torch.no_grad():
-        probabilities = model.eval()(batch).softmax(1)
-    best, indices = probabilities.max(1)
-    names = json.loads(metadata.get("classes", "null")) or _imagenet_names(probabilities.shape[1])
-    return [
-        {"image": file, "class": names[index], "probability": round(score, 4)}
-        for file, score, index in zip(images, best.tolist(), indices.tolist(), strict=True)
-    ]
-
-
-def _preparation(inputs: dict[str, Any]) -> v2.Transform:
-    channels, height, width = inputs["shape"]
-    if channels == 3:
-        return evaluation_transform(height)
-    return v2.Compose(
-        [
-            v2.Resize((height, width), interpolation=v2.InterpolationMode.BICUBIC),
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(inputs["mean"], inputs["std"]),
-            v2.ToPureTensor(),
-        ]
-    )
-
-
-def _imagenet_names(count: int) -> list[str]:
-    if count != 1000:
-        return [str(index) for index in range(count)]
-    info = timm.data.ImageNetInfo()
-    return [info.index_to_description(index) for index in range(count)]
-
-
-def exported(
-    config: ClassificationConfig, checkpoint: str, size: tuple[int, int]
-) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
-    """Return the classifier, an example of its inputs, and its output's name."""
-    metadata = read_metadata(checkpoint)
-    image = tuple(json.loads(metadata["inputs"])["shape"]) if "inputs" in metadata else (3, 0, 0)
-    side = config.input_size
-    image = (image[0], size[0] or image[1] or side, size[1] or image[2] or side)
-    shape = {}
-    if "classes" in metadata:
-        shape = student_shape(config, image, len(json.loads(metadata["classes"])))
-    model = create_model(config.student, checkpoint, **shape)
-    return model, {"images": torch.zeros(2, *image)}, ["logits"]

@@ -1,0 +1,7 @@
+"""Image classification: a student alone, or taught by logits, features or both."""
+
+from vkd.tasks.classification.inference import exported, predict
+from vkd.tasks.classification.task import ClassificationTask, evaluate
+
+make_task = ClassificationTask
+__all__ = ["ClassificationTask", "evaluate", "exported", "make_task", "predict"]
