@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from vkd.errors import RunError
 from vkd.features import Pool
-from vkd.models import create_model, last_layer, read_metadata
+from vkd.models import HUB, create_model, last_layer, read_metadata
 from vkd.teacher import NetworkTeacher, TeacherOutput
 
 INCEPTION = "inception"
@@ -61,7 +61,7 @@ def frozen_network(
     Raises:
         UserError: for an unknown name, checkpoint or layer.
     """
-    told = {} if checkpoint == "hub" else read_metadata(checkpoint)
+    told = {} if checkpoint == HUB else read_metadata(checkpoint)
     inputs: dict[str, Any] = json.loads(told["inputs"]) if "inputs" in told else {}
     options: dict[str, Any] = {"in_chans": inputs["shape"][0]} if inputs else {}
     model = create_model(name, checkpoint, **options)

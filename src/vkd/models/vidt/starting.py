@@ -1,6 +1,7 @@
 """ImageNet weights for a detector's body to start from."""
 
 from vkd.errors import UserError
+from vkd.models import HUB, create_model
 from vkd.models.checkpoints import checkpoint_file, read_weights
 from vkd.models.vidt import BACKBONES
 from vkd.models.vidt.checkpoint import body_weights
@@ -19,14 +20,12 @@ def load_backbone(model: ViDT | ViDTWithoutNeck, name: str, checkpoint: str) -> 
         UserError: if timm publishes none of its size, or a file does not fit.
         RunError: if the hub cannot be reached.
     """
-    if checkpoint == "hub":
+    if checkpoint == HUB:
         if name not in BACKBONES:
             raise UserError(
                 f"timm publishes no Swin of {name}'s size; give --backbone-checkpoint a file."
             )
-        from vkd.models import create_model
-
-        swin = create_model(BACKBONES[name], "hub").state_dict()
+        swin = create_model(BACKBONES[name], HUB).state_dict()
     else:
         swin = read_weights(checkpoint_file(checkpoint))
     weights = body_weights(swin)
