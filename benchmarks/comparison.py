@@ -19,7 +19,10 @@ def pool(processes: int = 0) -> ProcessPoolExecutor:
 
 
 def write_results(name: str, content: dict[str, Any]) -> None:
-    """Write results with the environment that made them."""
+    """Write results with the environment that made them; where networks lay is left out."""
+    recipe = content.get("recipe", {})
+    told = {key: value for key, value in recipe.items() if not key.endswith("_checkpoint")}
+    content = content | ({"recipe": told} if recipe else {})
     text = json.dumps({"environment": environment()} | content, indent=1)
     (RESULTS / name).write_text(text + "\n")
 
