@@ -40,8 +40,14 @@ def test_takes_functions_for_normalization_and_distance():
 
 @pytest.mark.parametrize("name", PROJECTIONS)
 def test_rival_projections_fit_the_same_loss(name):
-    loss = FeatureLoss(PROJECTIONS[name](4, 9))
-    assert loss(torch.randn(6, 4), torch.randn(6, 9)).ndim == 0
+    teacher_dim = 4 if name == "identity" else 9
+    loss = FeatureLoss(PROJECTIONS[name](4, teacher_dim))
+    assert loss(torch.randn(6, 4), torch.randn(6, teacher_dim)).ndim == 0
+
+
+def test_no_projection_needs_equal_dimensions():
+    with pytest.raises(ValueError, match="found 4 and 9"):
+        PROJECTIONS["identity"](4, 9)
 
 
 def test_logit_loss_equals_hintons_formula():
