@@ -222,7 +222,7 @@ def evaluate(
 
 def detector_facts(model: nn.Module, config: DetectionConfig) -> dict[str, float]:
     """Return parameters and multiply-adds of a detector for an image of the recipe's size."""
-    short, long = config.short_side or 96, config.long_side if config.short_side else 96
+    short, long = config.short_side or 64, config.long_side if config.short_side else 64
     return model_facts(model, torch.zeros(1, 3, short, long))
 
 
