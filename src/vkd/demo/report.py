@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vkd.demo.experiment import NAMES
-from vkd.demo.results import grid_cells
+from vkd.demo.results import GRID_SEEDS, grid_cells
 from vkd.reporting import plots
 from vkd.reporting.page import (
     curves,
@@ -74,4 +74,6 @@ def _grid(results: dict[str, Any]) -> str:
         for projection in dict.fromkeys(cell.split("-")[0] for cell in cells)
     ]
     cells_table = table(["projection", *normalizations], rows)
-    return section("Projection x normalisation: test accuracy, % (3 seeds)", cells_table)
+    return section(
+        f"Projection x normalisation: test accuracy, % ({GRID_SEEDS} seeds)", cells_table
+    )

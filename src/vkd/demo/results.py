@@ -7,7 +7,7 @@ from rich.table import Table
 from vkd.demo.experiment import GRID, NAMES, SAME
 from vkd.reporting.statistics import mean_and_deviation, paired_interval
 
-GRID_SEEDS = 3
+GRID_SEEDS = 2
 
 
 def tables(results: dict[str, Any]) -> list[Table]:

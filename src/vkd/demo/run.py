@@ -20,7 +20,7 @@ def run_demo(folder: Path, seeds: int = 5, epochs: int = 0, grid: bool = True) -
 
     Args:
         folder: where the runs, ``results.json``, plots and ``report.html`` go; must be new.
-        seeds: students of each method, at least 2 (the grid takes at most 3).
+        seeds: students of each method, at least 2 (the grid takes at most 2).
         epochs: of students and teacher; 0 for the recipes' own.
         grid: also run projection x normalisation.
 
