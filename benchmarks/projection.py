@@ -3,7 +3,8 @@
     python benchmarks/projection.py            # on the CPU, or CUDA where it is available
     python benchmarks/projection.py --slow     # with torch's own three maps at every size
 
-The baseline is ``nn.Linear`` without bias, timed in turn with each rival in the same run.
+The baseline is ``nn.Linear`` without bias; its passes alternate with those of each rival, as the
+clock of a machine drifts over seconds.
 """
 
 import argparse
@@ -98,14 +99,15 @@ def step(module: nn.Module, features: Tensor, grad: Tensor) -> Callable[[], None
     return run
 
 
-def milliseconds(run: Callable[[], None], repeats: int) -> float:
-    """Median time of a pass, after two to warm up."""
-    times = []
+def milliseconds(runs: list[Callable[[], None]], repeats: int) -> list[float]:
+    """Median time of a pass of each, taken in turn, after two to warm up."""
+    times: list[list[float]] = [[] for _ in runs]
     for _ in range(repeats + 2):
-        began = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - began)
-    return 1e3 * median(times[2:])
+        for run, taken in zip(runs, times, strict=True):
+            began = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - began)
+    return [1e3 * median(taken[2:]) for taken in times]
 
 
 def by_batch(repeats: int, device: str) -> None:
@@ -117,8 +119,9 @@ def by_batch(repeats: int, device: str) -> None:
             grad = torch.randn(batch, TEACHER_DIM, device=device)
             plain = nn.Linear(dim, TEACHER_DIM, bias=False).to(device)
             ours = OrthogonalProjection(dim, TEACHER_DIM).to(device)
-            times = [milliseconds(step(m, features, grad), repeats) for m in (plain, ours)]
-            row.append(f"{batch}: {times[1] / times[0]:.2f}")
+            passes = [step(module, features, grad) for module in (plain, ours)]
+            baseline, taken = milliseconds(passes, repeats)
+            row.append(f"{batch}: {taken / baseline:.2f}")
         print(f"vkd.OrthogonalProjection, {dim:>3} features, x linear at batch {', '.join(row)}")
 
 
@@ -126,7 +129,7 @@ def main() -> None:
     """Print a table for each student size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slow", action="store_true", help="torch's maps beyond 192 features too")
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=25)
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
@@ -152,15 +155,12 @@ def main() -> None:
                 for name in ("cayley", "matrix_exp", "householder")
             }
         print(f"\n{dim} -> {TEACHER_DIM}: {'map':<26}{'ms':>10}{'x linear':>10}{'max|QtQ-I|':>12}")
-        print(
-            f"{'':>13}{'nn.Linear':<26}{milliseconds(linear, arguments.repeats):>10.1f}{1:>10.2f}"
-        )
+        alone = milliseconds([linear], arguments.repeats)[0]
+        print(f"{'':>13}{'nn.Linear':<26}{alone:>10.1f}{1:>10.2f}")
         for name, build in rivals.items():
             module = build().to(device)
             repeats = 2 if name.startswith("torch") else arguments.repeats
-            # The baseline is timed again beside each rival, as clocks drift over minutes.
-            baseline = milliseconds(linear, arguments.repeats)
-            taken = milliseconds(step(module, features, grad), repeats)
+            baseline, taken = milliseconds([linear, step(module, features, grad)], repeats)
             error = orthogonality_error(module.weight)
             print(f"{'':>13}{name:<26}{taken:>10.1f}{taken / baseline:>10.2f}{error:>12.1e}")
 

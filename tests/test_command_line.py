@@ -47,6 +47,15 @@ MISTAKES = [
         ["train", "fashion-mnist-teacher", "--data-path", "nowhere"],
         "install Debian's package dataset-fashion-mnist",
     ),
+    (
+        ["train", "digits", "--teacher", "cnn_digit"],
+        "--teacher: there is no model 'cnn_digit'",
+    ),
+    (["train", "gan-digits", "--extractor", "foo"], "--extractor: there is no model 'foo'."),
+    (["train", "digits", "--optimizer", "adamv"], "--optimizer adamv is none of timm's; did you"),
+    (["train", "digits", "--optimizer", "sgd", "--beta1", "0.5"], "it has no --beta1"),
+    (["train", "digits", "--schedule", "cosinus"], "--schedule cosinus cannot be had"),
+    (["train", "digits", "--schedule", "none"], "--schedule none cannot be had"),
     (["eval"], "--checkpoint is required."),
     (["eval", "--checkpoint", "nowhere"], "There is no checkpoint at nowhere."),
     (["report", "nowhere"], "nowhere is not a run folder"),
@@ -69,6 +78,21 @@ def test_a_mistake_is_one_sentence(arguments, message, capsys, tmp_path, monkeyp
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert message in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "side"), [("digits", "student"), ("digits", "teacher"), ("gan-digits", "teacher")]
+)
+def test_a_layer_that_is_not_there_is_one_sentence(digits_teacher, tmp_path, capsys, recipe, side):
+    networks = ["--teacher-checkpoint", str(digits_teacher)]
+    if recipe == "gan-digits":
+        networks += ["--extractor-checkpoint", str(digits_teacher)]
+    layer = [f"--{side}-layer", "nrm", "--output", str(tmp_path / "run")]
+    assert main(["train", recipe, *networks, *layer]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert f"--{side}-layer: " in lines[0]
+    assert "has no layer 'nrm'" in lines[0]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")

@@ -9,7 +9,7 @@ from torch import nn
 
 import vkd
 from vkd.features import pooling
-from vkd.teacher import InputAdapter, TeacherOutput
+from vkd.teacher import InputAdapter, NetworkTeacher, StoredTeacher, TeacherOutput
 
 
 def small_vit(**kwargs):
@@ -157,3 +157,25 @@ def test_features_may_come_from_a_store():
     distiller = vkd.Distiller(student, store, "1", example=torch.zeros(2, 3, 2, 2))
     found = distiller(torch.randn(3, 3, 2, 2), torch.tensor([7, 1, 2]))
     assert torch.equal(found.teacher_logits, stored.logits[[7, 1, 2]])
+
+
+def test_a_stored_teacher_runs_once_over_the_images_and_answers_as_the_network():
+    network = timm.create_model("resnet10t", num_classes=7).eval()
+    images, calls = torch.randn(11, 3, 64, 64), []
+    network.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
+    teacher = NetworkTeacher(network, "layer4")
+    stored = StoredTeacher(teacher, images, batch_size=4)
+    for indices in (torch.tensor([10, 0, 0, 5]), torch.arange(11)):
+        found, expected = stored(torch.full_like(images[indices], 99.0), indices), images[indices]
+        torch.testing.assert_close(found, teacher(expected), rtol=1e-4, atol=1e-5)
+    assert calls == [4, 4, 3, 4, 11]
+    torch.testing.assert_close(stored(images), teacher(images))
+
+
+def test_a_stored_teacher_answers_equally_whatever_is_asked_first():
+    teacher = NetworkTeacher(timm.create_model("resnet10t"), "layer4")
+    images, batch = torch.randn(9, 3, 64, 64), torch.tensor([3, 8])
+    first, second = StoredTeacher(teacher, images, 4), StoredTeacher(teacher, images, 4)
+    second(images[:5], torch.arange(5))
+    for ours, theirs in zip(first(images[batch], batch), second(images[batch], batch), strict=True):
+        assert torch.equal(ours, theirs)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 # The smallest squared sine of the angle between a column of V and the span of the columns before
 # it for which fp32 Cholesky keeps Q orthonormal to well below 1e-5.
 _MIN_SQUARED_SINE = 0.15
-_GRAM_BLOCK = 192
+_GRAM_BLOCK = 128
 
 
 class OrthogonalProjection(nn.Module):

@@ -89,3 +89,31 @@ class NetworkTeacher:
         self.model.to(images.device).eval()
         logits = self.model(self.adapter.to(images.device)(images))
         return TeacherOutput(self._pool(self._tap.take()), logits)
+
+
+class StoredTeacher:
+    """Asks a teacher once about every image of a data set, and answers by index from then on.
+
+    For images that are the same in every epoch. All are asked about at once, in their order, so
+    that answers are the same bit for bit in a run that is resumed.
+
+    Args:
+        teacher: who knows.
+        images: the whole data set (N, C, H, W), in the order of its indices.
+        batch_size: images to ask about at a time.
+    """
+
+    def __init__(self, teacher: Teacher, images: Tensor, batch_size: int = 256) -> None:
+        self.teacher = teacher
+        self._images, self._batch_size = images, batch_size
+        self._known: TeacherOutput | None = None
+
+    def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput:
+        if indices is None:
+            return self.teacher(images)
+        if self._known is None:
+            batches = self._images.split(self._batch_size)
+            parts = [self.teacher(batch.to(images.device)) for batch in batches]
+            self._known = TeacherOutput(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        features, logits = self._known
+        return TeacherOutput(features[indices], logits[indices])

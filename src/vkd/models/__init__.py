@@ -34,6 +34,7 @@ __all__ = [
     "HUB",
     "OUR_MODELS",
     "biggan",
+    "check_name",
     "create_model",
     "deit",
     "last_layer",
@@ -42,6 +43,13 @@ __all__ = [
     "small",
     "vidt",
 ]
+
+
+def check_name(name: str, flag: str = "") -> None:
+    """Raise a UserError, that begins with ``flag``, if there is no model ``name``."""
+    if not timm.is_model(name):
+        there = f"{flag}: there" if flag else "There"
+        raise UserError(f"{there} is no model {name!r}{nearest(name, timm.list_models())}")
 
 
 def create_model(name: str, checkpoint: str | Path | None = None, **kwargs: Any) -> nn.Module:
@@ -57,8 +65,7 @@ def create_model(name: str, checkpoint: str | Path | None = None, **kwargs: Any)
         UserError: for an unknown name, or a checkpoint that does not fit or is not published.
         RunError: if the hub cannot be reached.
     """
-    if not timm.is_model(name):
-        raise UserError(f"There is no model {name!r}{nearest(name, timm.list_models())}")
+    check_name(name)
     if checkpoint == HUB:
         return _from_hub(name, kwargs)
     if not checkpoint:

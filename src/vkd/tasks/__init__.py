@@ -13,10 +13,10 @@ from accelerate.utils import set_seed
 
 from vkd.config import TrainingConfig, config_of, read_recipe
 from vkd.errors import UserError
-from vkd.models import read_metadata
+from vkd.models import check_name, read_metadata
 from vkd.reporting.model_card import write_model_card
 from vkd.training.checkpoint import open_run_folder
-from vkd.training.trainer import Trainer, make_accelerator
+from vkd.training.trainer import Trainer, check_training, make_accelerator
 
 
 def _task(config: TrainingConfig) -> ModuleType:
@@ -37,6 +37,8 @@ def train(
         RunError: if training diverges.
     """
     make_accelerator(config)
+    check_training(config)
+    _check_names(config)
     with PartialState().main_process_first():
         is_first = PartialState().is_main_process
         open_run_folder(folder, config, resume or not is_first)
@@ -50,6 +52,16 @@ def train(
     if PartialState().is_main_process:
         write_model_card(folder / "README.md", config, metrics, facts)
     return metrics
+
+
+def _check_names(config: Any) -> None:
+    roles = ["student", "model", "teacher"]
+    # The extractor of FID has neither and is no model by name.
+    if getattr(config, "extractor_checkpoint", "") or getattr(config, "extractor_recipe", ""):
+        roles.append("extractor")
+    for role in roles:
+        if name := getattr(config, role, ""):
+            check_name(name, f"--{role}")
 
 
 def end_processes() -> None:

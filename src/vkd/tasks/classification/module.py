@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from vkd.baselines import PROJECTIONS, logit_loss
 from vkd.config import ClassificationConfig
 from vkd.distiller import Distiller
+from vkd.errors import blaming
 from vkd.loss import FeatureLoss
 from vkd.projection import OrthogonalProjection
 from vkd.teacher import Teacher
@@ -45,17 +46,8 @@ class ClassificationModule(nn.Module):
         if config.channels_last:
             student.to(memory_format=torch.channels_last)
         if teacher is not None and config.feature_weight:
-            self.network = Distiller(
-                student,
-                teacher,
-                config.student_layer,
-                loss=lambda student_dim, teacher_dim: FeatureLoss(
-                    PROJECTIONS[config.projection](student_dim, teacher_dim),
-                    config.normalization,
-                    config.distance,
-                ),
-                example=example,
-            )
+            with blaming("--student-layer"):
+                self.network = _distiller(student, teacher, config, example)
         if isinstance(student, VisionTransformerDistilled):
             student.set_distilled_training(bool(config.logit_weight))
         if config.compile:
@@ -112,3 +104,13 @@ class ClassificationModule(nn.Module):
             terms["logit"] = config.logit_weight * divergence
         terms["label"] = F.cross_entropy(label_logits.float(), labels, label_smoothing=smoothing)
         return terms
+
+
+def _distiller(
+    student: nn.Module, teacher: Teacher, config: ClassificationConfig, example: Tensor | None
+) -> Distiller:
+    def loss(student_dim: int, teacher_dim: int) -> FeatureLoss:
+        projection = PROJECTIONS[config.projection](student_dim, teacher_dim)
+        return FeatureLoss(projection, config.normalization, config.distance)
+
+    return Distiller(student, teacher, config.student_layer, loss=loss, example=example)

@@ -14,16 +14,16 @@ from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_stat_scores
 
 from vkd.config import ClassificationConfig
-from vkd.data import READERS, Splits, loader, read_small
+from vkd.data import READERS, Images, Splits, loader, read_small
 from vkd.data.photographs import read_photographs
 from vkd.data.transforms import evaluation_transform, training_transform
 from vkd.distiller import adapter_for
-from vkd.errors import UserError
+from vkd.errors import UserError, blaming
 from vkd.models import create_model, last_layer
 from vkd.reporting.model_card import model_facts
 from vkd.tasks.classification.module import ClassificationModule
 from vkd.tasks.projections import saved_projection
-from vkd.teacher import NetworkTeacher
+from vkd.teacher import NetworkTeacher, StoredTeacher, Teacher
 from vkd.training.task import Task, Turn
 
 
@@ -53,20 +53,26 @@ class ClassificationTask(Task):
         )
         self.turns = [Turn(self.module)]
 
-    def _teacher(self, example: Tensor) -> NetworkTeacher | None:
+    def _teacher(self, example: Tensor) -> Teacher | None:
         config = self.config
         if not (config.feature_weight or config.logit_weight):
             return None
         model = create_model(config.teacher, config.teacher_checkpoint)
-        teacher = NetworkTeacher(
-            model, config.teacher_layer or last_layer(model), adapter=adapter_for(self.model, model)
-        )
-        known, classes = teacher(example).logits.shape[1], len(self.splits.classes)
+        adapter = adapter_for(self.model, model)
+        with blaming("--teacher-layer"):
+            teacher = NetworkTeacher(
+                model, config.teacher_layer or last_layer(model), adapter=adapter
+            )
+            known = teacher(example).logits.shape[1]
+        classes = len(self.splits.classes)
         if config.logit_weight and known != classes:
             raise UserError(
                 f"--teacher {config.teacher} knows {known} classes and the data has {classes}; "
                 "logits can be distilled between equal classes only, so set --logit-weight 0."
             )
+        images, is_mixed = self.splits.train, config.mixup or config.cutmix
+        if isinstance(images, Images) and images.transform is None and not is_mixed:
+            return StoredTeacher(teacher, images.images)
         return teacher
 
     def facts(self) -> dict[str, float]:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from vkd.config import GenerationConfig
 from vkd.data import loader
 from vkd.data.generation import GenerationSplits, read_generation
+from vkd.errors import blaming
 from vkd.generation.metrics import NAMES, Seen, generation_metrics, look_at
 from vkd.generation.vision import INCEPTION, extractor_of, frozen_network
 from vkd.models import create_model
@@ -62,8 +63,9 @@ class GenerationTask(Task):
             discriminator.to(memory_format=torch.channels_last)
         taught: dict[str, Any] = {}
         if config.feature_weight:
-            teacher = self._teacher()
-            example = teacher(torch.zeros(2, channels, SIDE, SIDE))
+            with blaming("--teacher-layer"):
+                teacher = self._teacher()
+                example = teacher(torch.zeros(2, channels, SIDE, SIDE))
             taught = {"teacher": teacher, "teacher_dim": example.features.shape[1]}
             taught["normalization"] = self._normalization(teacher)
         self.turns = [
