@@ -57,7 +57,8 @@ torch.save([found.detach(), mine.grad, white], f"{sys.argv[1]}/{rank}.pt")
 
 
 @pytest.mark.slow
-def test_distributed_training_of_a_distiller_equals_one_process(torchrun, tmp_path):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_distributed_training_of_a_distiller_equals_one_process(torchrun, tmp_path, compiled):
     source = """
 import sys
 from torch import nn
@@ -77,11 +78,13 @@ torch.manual_seed(1)
 batches = torch.randn(10, 8, 6)
 alone = make(); fit(alone, batches)
 together = nn.parallel.DistributedDataParallel(make())
-fit(together, batches[:, rank * 4:rank * 4 + 4])
+run = torch.compile(together, backend="aot_eager") if COMPILED else together
+fit(run, batches[:, rank * 4:rank * 4 + 4])
 for (name, a), b in zip(alone.state_dict().items(), together.module.state_dict().values()):
     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4, msg=name)
 open(f"{sys.argv[1]}/{rank}.ok", "w")
 """
+    source = source.replace("COMPILED", str(compiled))
     torchrun(tmp_path, source=PRELUDE + source + EPILOGUE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.ok", "1.ok"]
 

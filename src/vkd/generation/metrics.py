@@ -29,12 +29,10 @@ class Seen:
 
 
 @torch.no_grad()
-def look_at(extractor: Extractor, images: Tensor, labels: Tensor, batch_size: int = 500) -> Seen:
+def look_at(extractor: Extractor, images: Tensor, labels: Tensor) -> Seen:
     """Return what an extractor says of images (N, C, H, W) in -1..1, on the CPU."""
-    parts = [extractor(part) for part in images.split(batch_size)]
-    features = torch.cat([part.features.float().cpu() for part in parts])
-    logits = torch.cat([part.logits.float().cpu() for part in parts])
-    return Seen(features, logits, labels.cpu())
+    features, logits = extractor(images)
+    return Seen(features.float().cpu(), logits.float().cpu(), labels.cpu())
 
 
 def generation_metrics(real: Seen, made: Seen, extractor: str) -> dict[str, float]:

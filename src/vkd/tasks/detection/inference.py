@@ -7,16 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from vkd.config import DetectionConfig
-from vkd.data.coco import (
-    Categories,
-    default_categories,
-)
+from vkd.data.coco import Categories, default_categories
 from vkd.data.detection_transforms import detection_transform
 from vkd.data.pictures import open_image
 from vkd.detection.drawing import write_drawing
 from vkd.detection.predictions import best_detections
 from vkd.errors import UserError
-from vkd.tasks.detection.task import categories_in, load_detector
+from vkd.tasks.detection.task import categories_in, image_size, load_detector
 
 
 def predict(
@@ -97,8 +94,7 @@ def exported(
     config: DetectionConfig, checkpoint: str, size: tuple[int, int]
 ) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
     """Return a detector of tensors alone, an example of its inputs, and its outputs' names."""
-    short, long = config.short_side or 64, config.long_side if config.short_side else 64
-    height, width = size[0] or short, size[1] or long
+    height, width = (given or usual for given, usual in zip(size, image_size(config), strict=True))
     inputs = {
         "images": torch.zeros(2, 3, height, width),
         "mask": torch.zeros(2, height, width, dtype=torch.bool),

@@ -204,10 +204,11 @@ def evaluate(
     """
     if predictions and Path(predictions).exists():
         raise UserError(f"--predictions {predictions} exists already; name a new file.")
-    images = read_detection(config, categories_in(checkpoint))["test"]
+    categories = categories_in(checkpoint)
+    images = read_detection(config, categories)["test"]
     model = load_detector(config, checkpoint)
     facts = detector_facts(model, config)
-    if not categories_in(checkpoint):
+    if not categories:
         images.categories = categories_of(images.ground_truth, model.num_classes)  # type: ignore[arg-type]
     batches = detection_loader(images, config.batch_size, workers=config.workers)
     model, batches = accelerator.prepare(model, batches)
@@ -222,8 +223,12 @@ def evaluate(
 
 def detector_facts(model: nn.Module, config: DetectionConfig) -> dict[str, float]:
     """Return parameters and multiply-adds of a detector for an image of the recipe's size."""
-    short, long = config.short_side or 64, config.long_side if config.short_side else 64
-    return model_facts(model, torch.zeros(1, 3, short, long))
+    return model_facts(model, torch.zeros(1, 3, *image_size(config)))
+
+
+def image_size(config: DetectionConfig) -> tuple[int, int]:
+    """Return height and width of a recipe's widest images; of canvases that keep their own, 64."""
+    return (config.short_side, config.long_side) if config.short_side else (64, 64)
 
 
 def load_detector(config: DetectionConfig, checkpoint: str) -> nn.Module:

@@ -1,6 +1,7 @@
 """Generation as the trainer sees it, and its metrics."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from vkd.data import loader
 from vkd.data.generation import GenerationSplits, read_generation
 from vkd.errors import blaming
 from vkd.generation.metrics import NAMES, Seen, generation_metrics, look_at
-from vkd.generation.vision import INCEPTION, extractor_of, frozen_network
+from vkd.generation.vision import INCEPTION, Extractor, extractor_of, frozen_network
 from vkd.models import create_model
 from vkd.models.biggan import SIDE, Discriminator, Generator
 from vkd.normalization import Normalization, whitening_of
@@ -112,10 +113,8 @@ class GenerationTask(Task):
     ) -> dict[str, float]:
         """Return the metrics of ``vkd.generation.metrics``."""
         if self._real is None:
-            self._real = _look_at_real(self._extractor, self.splits.validation)
-        made = look_at_made(
-            self._extractor, model, self.model, self.config.samples, accelerator
-        )  # fmt: skip
+            self._real = look_at_real(self._extractor, self.splits.validation, accelerator)
+        made = look_at_made(self._extractor, model, self.model, self.config.samples, accelerator)
         return generation_metrics(self._real, made, self.config.extractor)
 
     @torch.no_grad()
@@ -159,24 +158,28 @@ def read_splits(config: GenerationConfig) -> GenerationSplits:
 
 def generator_facts(model: Generator) -> dict[str, float]:
     """Return parameters and multiply-adds of a generator."""
-    device = next(model.parameters()).device
-    label = torch.zeros(1, dtype=torch.long, device=device)
-    return model_facts(model, torch.zeros(1, model.noise_dim, device=device), label)
+    return model_facts(model, torch.zeros(1, model.noise_dim), torch.zeros(1, dtype=torch.long))
 
 
-def _look_at_real(extractor: Any, images: Dataset) -> Seen:
+def look_at_real(extractor: Extractor, images: Dataset, accelerator: Accelerator) -> Seen:
+    """Return what an extractor says of a data set's readable images; see ``look_in_parts``."""
     batches = [part for part in loader(images, 500) if len(part[0])]
     whole, labels = (torch.cat([part[i] for part in batches]) for i in (0, 1))
-    return look_at(extractor, whole[labels >= 0], labels[labels >= 0])
+    whole, labels = whole[labels >= 0], labels[labels >= 0]
+    return look_in_parts(extractor, lambda chosen: whole[chosen], labels, accelerator)
 
 
 @torch.no_grad()
 def look_at_made(
-    extractor: Any, network: nn.Module, generator: Generator, count: int, accelerator: Accelerator
+    extractor: Extractor,
+    network: nn.Module,
+    generator: Generator,
+    count: int,
+    accelerator: Accelerator,
 ) -> Seen:
     """Return what an extractor says of ``count`` made images, always of the same noise.
 
-    Classes take turns. Each process makes a part, and all get the whole.
+    Classes take turns. See ``look_in_parts``.
 
     Args:
         extractor: see ``vkd.generation.vision``.
@@ -186,18 +189,40 @@ def look_at_made(
         accelerator: of the processes.
     """
     network.eval()
-    device, share = accelerator.device, -(-count // accelerator.num_processes)
+    device = accelerator.device
     noise = generator.draw(count, torch.Generator().manual_seed(0))
     labels = torch.arange(count) % generator.num_classes
-    mine = torch.arange(share) + share * accelerator.process_index
-    mine = mine.clamp(max=count - 1)
-    parts = []
-    for chosen in mine.split(250):
-        images = network(noise[chosen].to(device), labels[chosen].to(device)).float()
-        parts.append(look_at(extractor, images, labels[chosen]))
-    seen = [torch.cat([getattr(p, name) for p in parts]) for name in ("features", "logits")]
+
+    def made(chosen: Tensor) -> Tensor:
+        return network(noise[chosen].to(device), labels[chosen].to(device)).float()
+
+    return look_in_parts(extractor, made, labels, accelerator)
+
+
+def look_in_parts(
+    extractor: Extractor,
+    images_of: Callable[[Tensor], Tensor],
+    labels: Tensor,
+    accelerator: Accelerator,
+) -> Seen:
+    """Return what an extractor says of images; each process looks at a part, all get the whole.
+
+    Args:
+        extractor: see ``vkd.generation.vision``.
+        images_of: maps indices (N,) to images (N, C, H, W) in -1..1.
+        labels: of all images.
+        accelerator: of the processes.
+    """
+    count = len(labels)
+    share = -(-count // accelerator.num_processes)
+    mine = (torch.arange(share) + share * accelerator.process_index).clamp(max=count - 1)
+    parts = [
+        look_at(extractor, images_of(chosen).to(accelerator.device), labels[chosen])
+        for chosen in mine.split(250)
+    ]
+    seen = [torch.cat([getattr(part, name) for part in parts]) for name in ("features", "logits")]
     if accelerator.num_processes > 1:
-        seen = [accelerator.gather(part.to(device)).cpu() for part in seen]
+        seen = [accelerator.gather(part.to(accelerator.device)).cpu() for part in seen]
     return Seen(seen[0][:count], seen[1][:count], labels)
 
 
@@ -217,5 +242,5 @@ def evaluate(
     facts = generator_facts(model)
     network = accelerator.prepare(model)
     made = look_at_made(extractor, network, model, config.samples, accelerator)
-    real = _look_at_real(extractor, read_splits(config).test)
+    real = look_at_real(extractor, read_splits(config).test, accelerator)
     return generation_metrics(real, made, config.extractor) | facts
