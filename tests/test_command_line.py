@@ -110,6 +110,7 @@ def test_help_lists_only_commands_that_work(vkd, capsys):
         "train",
         "eval",
         "predict",
+        "cache",
         "convert",
         "export",
         "report",

@@ -13,6 +13,7 @@ ROOT = Path(vkd.__file__).parent
 CORE = ("projection", "normalization", "loss", "baselines", "features", "teacher", "distiller")
 ALLOWED = {
     **{name: set(CORE) for name in CORE},
+    "store": {"teacher", "store"},
     "errors": set(),
     "config": {"errors"},
     "models": {"errors", "models"},
@@ -22,6 +23,7 @@ ALLOWED = {
     "generation": {*CORE, "errors", "models", "generation"},
     "tasks": {
         *CORE,
+        "store",
         "errors",
         "config",
         "models",

@@ -103,6 +103,7 @@ class ClassificationConfig(TrainingConfig):
         teacher_layer: the teacher's submodule whose output is the target; empty for its last.
         teacher_checkpoint: the teacher's weights or run folder; hub for those timm publishes.
         teacher_recipe: trains the teacher first when no teacher_checkpoint is given.
+        teacher_store: folder of `vkd cache`, whose answers take the teacher's place.
         projection: map from the student's to the teacher's features.
         normalization: of the teacher's features.
         distance: between projected and normalised features.
@@ -132,6 +133,7 @@ class ClassificationConfig(TrainingConfig):
     teacher_layer: str = ""
     teacher_checkpoint: str = ""
     teacher_recipe: str = ""
+    teacher_store: str = ""
     projection: Literal["orthogonal", "linear", "mlp"] = "orthogonal"
     normalization: Literal["layer_norm", "standardize", "whiten", "identity"] = "layer_norm"
     distance: Literal["smooth_l1", "l1", "mse"] = "smooth_l1"
@@ -161,6 +163,11 @@ class ClassificationConfig(TrainingConfig):
         self._require("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
         if self.mixup or self.cutmix:
             self._require("batch_size", self.batch_size % 2 == 0, "even for mixup and cutmix")
+        if self.teacher_store:
+            for name in ("mixup", "cutmix"):
+                self._require(name, not getattr(self, name), "0 with a store, which knows no mixes")
+            is_once = self.repeated_augmentation == 1
+            self._require("repeated_augmentation", is_once, "1 with a store, which has its views")
         self._require("temperature", self.temperature > 0, "above 0")
         self._require("train_fraction", 0 < self.train_fraction <= 1, "above 0 and at most 1")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1")

@@ -11,6 +11,7 @@ HELP = {
     "train": "train by a recipe",
     "eval": "print a checkpoint's metrics on the test split",
     "predict": "tell classes or boxes of images, or make images",
+    "cache": "keep a teacher's answers, so that students need no teacher",
     "convert": "turn a published checkpoint into safetensors",
     "export": "write a checkpoint as ONNX or torch.export",
     "report": "write one HTML page from run folders",

@@ -5,12 +5,13 @@ Whatever imports torch is imported only after the flags were found right.
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from vkd.cli.parser import Parser
-from vkd.config import CONFIGS, config_of, read_recipe, recipe_names
+from vkd.config import CONFIGS, TrainingConfig, config_of, read_recipe, recipe_names
 from vkd.errors import UserError
 
 _EVALUATION_FIELDS = ("data_path", "device", "workers", "predictions")
@@ -31,29 +32,59 @@ def demo(arguments: list[str]) -> None:
 
 def train(arguments: list[str]) -> None:
     """``vkd train RECIPE``"""
-    recipe, *rest = arguments or ["--help"]
-    if recipe in ("-h", "--help"):
-        print("usage: vkd train RECIPE [--output FOLDER] [--resume] [--FIELD VALUE ...]\n\n"
-              f"Recipes: {', '.join(recipe_names())}, or a YAML file.\n"
-              "`vkd train RECIPE --help` tells its fields.")  # fmt: skip
-        return
-    if recipe.startswith("-"):
-        raise UserError(f"vkd train takes the recipe first, found {recipe}.")
-    values = read_recipe(recipe)
-    parser = Parser(prog=f"vkd train {recipe}")
-    parser.add_argument("--output", default=f"runs/{Path(recipe).stem}", help="run folder")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    kind = CONFIGS[values["task"]]
-    parser.add_class_arguments(kind, skip={"task"}, fail_untyped=True)
-    parser.set_defaults({key: value for key, value in values.items() if key != "task"})
-    flags = parser.parse_args(rest)
-    chosen = {field.name: flags[field.name] for field in fields(kind) if field.name != "task"}
-    config = config_of({"task": values["task"]} | chosen)
+
+    def add_flags(parser: Parser, recipe: str) -> None:
+        parser.add_argument("--output", default=f"runs/{recipe}", help="run folder")
+        parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+    config, flags = _recipe("train", arguments, add_flags, "[--output FOLDER] [--resume]")
     from vkd import tasks
 
     metrics = tasks.train(config, Path(flags.output), flags.resume)
     print_metrics(metrics | {"run": flags.output})
     tasks.end_processes()
+
+
+def cache(arguments: list[str]) -> None:
+    """``vkd cache RECIPE``"""
+
+    def add_flags(parser: Parser, recipe: str) -> None:
+        parser.add_argument("--output", default=f"stores/{recipe}", help="folder of the store")
+        parser.add_argument("--views", type=int, default=0, help="augmented views of each image")
+        parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
+
+    config, flags = _recipe("cache", arguments, add_flags, "[--output STORE] [--views N]")
+    if flags.views < 0:
+        raise UserError(f"--views must be at least 0, found {flags.views}.")
+    from vkd import tasks
+
+    sizes = tasks.cache(config, Path(flags.output), flags.views, flags.dtype)
+    print_metrics(sizes | {"store": flags.output})
+    tasks.end_processes()
+
+
+def _recipe(
+    command: str, arguments: list[str], add_flags: Callable[[Parser, str], None], usage: str
+) -> tuple[TrainingConfig, Any]:
+    """The recipe that ``arguments`` name first, changed by the flags that follow, and all flags;
+    ``add_flags`` adds the command's own."""
+    recipe, *rest = arguments or ["--help"]
+    if recipe in ("-h", "--help"):
+        print(f"usage: vkd {command} RECIPE {usage} [--FIELD VALUE ...]\n\n"
+              f"Recipes: {', '.join(recipe_names())}, or a YAML file.\n"
+              f"`vkd {command} RECIPE --help` tells its fields.")  # fmt: skip
+        raise SystemExit(0)
+    if recipe.startswith("-"):
+        raise UserError(f"vkd {command} takes the recipe first, found {recipe}.")
+    values = read_recipe(recipe)
+    parser = Parser(prog=f"vkd {command} {recipe}")
+    add_flags(parser, Path(recipe).stem)
+    kind = CONFIGS[values["task"]]
+    parser.add_class_arguments(kind, skip={"task"}, fail_untyped=True)
+    parser.set_defaults({key: value for key, value in values.items() if key != "task"})
+    flags = parser.parse_args(rest)
+    chosen = {field.name: flags[field.name] for field in fields(kind) if field.name != "task"}
+    return config_of({"task": values["task"]} | chosen), flags
 
 
 def eval(arguments: list[str]) -> None:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.data.distributed_sampler import RepeatAugSampler
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from torchvision.transforms import v2
 
 from vkd.data import digits, fashion_mnist
@@ -28,6 +27,10 @@ class Images(Dataset):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        images, labels, _ = self.__getitems__([index])
+        return images[0], labels[0], index
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         chosen = torch.tensor(indices)
@@ -101,16 +104,9 @@ def loader(
     shuffle: bool = False,
     workers: int = 0,
     drop_last: bool = False,
-    repeats: int = 1,
+    sampler: Sampler | None = None,
 ) -> DataLoader:
-    """Return a loader of (images, labels, indices) batches.
-
-    ``repeats`` above 1 shows that many augmented views of a third (for 3) of the images in each
-    epoch (repeated augmentation, Hoffer et al. 2020).
-    """
-    sampler = None
-    if repeats > 1:
-        sampler = RepeatAugSampler(images, 1, 0, num_repeats=repeats, selected_round=0)
+    """Return a loader of (images, labels, indices) batches; a ``sampler`` shuffles by itself."""
     whole = images.dataset if isinstance(images, Subset) else images
     return DataLoader(
         images,

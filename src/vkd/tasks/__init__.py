@@ -54,6 +54,43 @@ def train(
     return metrics
 
 
+def cache(
+    config: TrainingConfig, folder: Path, views: int = 0, dtype: str = "float16", show: bool = True
+) -> dict[str, float]:
+    """Ask a recipe's teacher once about its training images and keep the answers in a store.
+
+    A teacher that has a recipe but no checkpoint is trained first, in the folder ``teacher``. What
+    was interrupted goes on.
+
+    Args:
+        config: the recipe.
+        folder: of the store.
+        views: augmented views of each image; 0 for one, where no augmentation is random.
+        dtype: of the numbers, float16 or float32.
+        show: print progress.
+
+    Returns:
+        Sizes of the store.
+
+    Raises:
+        UserError: if the recipe has no teacher, or one that no store can replace; or the folder is
+            taken.
+        RunError: if the answers do not fit the disk or the dtype.
+    """
+    task = _task(config)
+    if not hasattr(task, "TeacherCache"):
+        raise UserError(f"vkd cache is for classification; the recipe's task is {config.task}.")
+    # What no store can do is refused by the config.
+    taught = config_of(asdict(config) | {"teacher_store": str(folder)})
+    if not any(getattr(taught, name) for name in ("feature_weight", "logit_weight")):
+        raise UserError("--feature-weight and --logit-weight are 0; the recipe asks no teacher.")
+    _check_names(config)
+    accelerator = make_accelerator(config)
+    with PartialState().main_process_first():
+        cached = task.TeacherCache(config, folder, views, dtype)
+    return cached.fill(_with_networks(config, folder, show), accelerator, show)
+
+
 def _check_names(config: Any) -> None:
     roles = ["student", "model", "teacher"]
     # The extractor of FID has neither and is no model by name.
@@ -73,7 +110,8 @@ def _with_networks(config: Any, folder: Path, show: bool) -> Any:
     """The config with the checkpoints of the frozen networks that it needs, trained first where
     they have a recipe: of the teacher that its losses ask for, of the extractor of its metrics."""
     weights = [getattr(config, name, 0) for name in ("feature_weight", "logit_weight")]
-    needed = {"teacher": any(weights), "extractor": getattr(config, "extractor_recipe", "") != ""}
+    is_taught = any(weights) and not getattr(config, "teacher_store", "")
+    needed = {"teacher": is_taught, "extractor": getattr(config, "extractor_recipe", "") != ""}
     for role in (name for name, is_needed in needed.items() if is_needed):
         if getattr(config, f"{role}_checkpoint"):
             continue

@@ -8,22 +8,24 @@ import timm
 import torch
 from accelerate import Accelerator
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data.distributed_sampler import RepeatAugSampler
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchmetrics.functional.classification import multiclass_stat_scores
 
 from vkd.config import ClassificationConfig
-from vkd.data import READERS, Images, Splits, loader, read_small
+from vkd.data import READERS, Splits, loader, read_small
 from vkd.data.photographs import read_photographs
 from vkd.data.transforms import evaluation_transform, training_transform
-from vkd.distiller import adapter_for
-from vkd.errors import UserError, blaming
-from vkd.models import create_model, last_layer
+from vkd.data.views import Views, ViewSampler
+from vkd.errors import UserError
+from vkd.models import create_model
 from vkd.reporting.model_card import model_facts
+from vkd.store import TeacherStore
 from vkd.tasks.classification.module import ClassificationModule
+from vkd.tasks.classification.teachers import teacher_of
 from vkd.tasks.projections import saved_projection
-from vkd.teacher import NetworkTeacher, StoredTeacher, Teacher
 from vkd.training.task import Task, Turn
 
 
@@ -48,32 +50,15 @@ class ClassificationTask(Task):
             config.student, **student_shape(config, self.splits.shape, len(self.splits.classes))
         )
         example = torch.zeros(2, *self.splits.shape)
+        teacher = teacher_of(config, self.model, self.splits, example)
+        self.images: Dataset = self.splits.train
+        if isinstance(teacher, TeacherStore):
+            known = teacher.description
+            self.images = Views(self.splits.train, known.views, known.seed)
         self.module = ClassificationModule(
-            self.model, config, self._teacher(example), example, len(self.splits.classes)
+            self.model, config, teacher, example, len(self.splits.classes)
         )
         self.turns = [Turn(self.module)]
-
-    def _teacher(self, example: Tensor) -> Teacher | None:
-        config = self.config
-        if not (config.feature_weight or config.logit_weight):
-            return None
-        model = create_model(config.teacher, config.teacher_checkpoint)
-        adapter = adapter_for(self.model, model)
-        with blaming("--teacher-layer"):
-            teacher = NetworkTeacher(
-                model, config.teacher_layer or last_layer(model), adapter=adapter
-            )
-            known = teacher(example).logits.shape[1]
-        classes = len(self.splits.classes)
-        if config.logit_weight and known != classes:
-            raise UserError(
-                f"--teacher {config.teacher} knows {known} classes and the data has {classes}; "
-                "logits can be distilled between equal classes only, so set --logit-weight 0."
-            )
-        images, is_mixed = self.splits.train, config.mixup or config.cutmix
-        if isinstance(images, Images) and images.transform is None and not is_mixed:
-            return StoredTeacher(teacher, images.images)
-        return teacher
 
     def facts(self) -> dict[str, float]:
         """Sizes of the model."""
@@ -82,15 +67,23 @@ class ClassificationTask(Task):
     def train_loader(self) -> DataLoader:
         """Shuffled batches of the training split."""
         config = self.config
-        assert self.splits.train is not None
         return loader(
-            self.splits.train,
+            self.images,
             config.batch_size,
             shuffle=True,
             workers=config.workers,
             drop_last=True,
-            repeats=config.repeated_augmentation,
+            sampler=self._sampler(),
         )
+
+    def _sampler(self) -> Sampler | None:
+        if isinstance(self.images, Views):
+            return ViewSampler(self.images, self.config.seed)
+        repeats = self.config.repeated_augmentation
+        if repeats == 1:
+            return None
+        # Repeated augmentation (Hoffer et al. 2020): so many views of a part of the images.
+        return RepeatAugSampler(self.images, 1, 0, num_repeats=repeats, selected_round=0)
 
     def validation_loader(self) -> DataLoader:
         """Batches of the validation split."""

@@ -1,0 +1,90 @@
+"""Time of a training step of DeiT-Ti with RegNetY-160 as teacher, or a store of its answers.
+
+    python benchmarks/teacher_store.py
+
+The paper's recipe but for mixing, on made JPEGs, with random weights, which take as long as trained
+ones. The baseline is the network; passes of the two alternate.
+"""
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from vkd.config import ClassificationConfig, config_of, read_recipe
+from vkd.reporting.environment import environment
+from vkd.tasks import cache
+from vkd.tasks.classification import ClassificationTask
+
+
+def write_images(folder: Path, count: int) -> None:
+    """Write JPEGs of 500 x 375, as ImageNet's are on average, in two classes."""
+    random = np.random.default_rng(0)
+    for split, images in (("train", count), ("val", 2)):
+        for index in range(images):
+            place = folder / split / f"class{index % 2}"
+            place.mkdir(parents=True, exist_ok=True)
+            small = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+            Image.fromarray(small).resize((500, 375)).save(place / f"{index}.jpg")
+
+
+def step_times(task: ClassificationTask, device: torch.device) -> list[float]:
+    """Seconds of each step of an epoch, forward and backward, without loading."""
+    task.module.to(device).train()
+    times = []
+    for batch in task.train_loader():
+        images, labels, rows = (part.to(device) for part in batch)
+        began = time.perf_counter()
+        sum(task.module((images, labels, rows)).values()).backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return times
+
+
+def main() -> None:
+    """Fill a store and print both times."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=4)
+    arguments = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        count = arguments.batch_size * arguments.steps
+        write_images(folder / "images", count)
+        teacher = timm.create_model("regnety_160", num_classes=2)
+        save_file(teacher.state_dict(), folder / "teacher.safetensors")
+        fields: dict[str, Any] = {
+            "data_path": str(folder / "images"),
+            "teacher_checkpoint": str(folder / "teacher.safetensors"),
+            "mixup": 0.0, "cutmix": 0.0, "workers": 0, "batch_size": arguments.batch_size,
+            "mixed_precision": "no",
+        }  # fmt: skip
+        config = config_of(read_recipe("deit-tiny-imagenet") | fields)
+        assert isinstance(config, ClassificationConfig)
+        sizes = cache(config, folder / "store", views=1, show=False)
+        stored = replace(config, teacher_store=str(folder / "store"))
+        tasks = {"network": ClassificationTask(config), "store": ClassificationTask(stored)}
+        times: dict[str, list[float]] = {name: [] for name in tasks}
+        for _ in range(2):  # the first time to warm up
+            times = {name: step_times(task, device) for name, task in tasks.items()}
+    print(", ".join(f"{name} {value}" for name, value in environment().items()))
+    print(f"deit_ti_distilled, batch {arguments.batch_size}, 224 x 224, float32, {device.type}")
+    network, store = (median(times[name]) for name in ("network", "store"))
+    print(f"teacher regnety_160: {network:.2f} s a step; its store: {store:.2f} s")
+    kilobytes = 1e3 * sizes["megabytes"] / count
+    print(f"{network / store:.2f} times as fast; {kilobytes:.1f} kB an image")
+
+
+if __name__ == "__main__":
+    main()
