@@ -4,8 +4,8 @@
 
 TEACHER_RUN is a run of `vkd train digits-detection-teacher`. Student and teacher have tokens of
 equal width, so that tokens can be matched as they are, which is how detectors were distilled before
-(paper, section 4.2); it is tried with two weights. VkD has the weight of its recipe. Every student
-meets the test canvases once. Runs in FOLDER that are complete are not trained again.
+(paper, section 4.2); it is tried with three weights. VkD has the weight of its recipe.
+Every student meets the test canvases once. Runs in FOLDER that are complete are not trained again.
 """
 
 import argparse
@@ -23,6 +23,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "alone": {"feature_weight": 0.0},
     "tokens matched, weight 1": _MATCHING | {"feature_weight": 1.0},
     "tokens matched, weight 4": _MATCHING | {"feature_weight": 4.0},
+    "tokens matched, weight 16": _MATCHING | {"feature_weight": 16.0},
     REFERENCE: {},
 }
 METRICS = ("AP", "AP50")
@@ -55,8 +56,8 @@ def main() -> None:
     }
     names = list(product(range(arguments.seeds), METHODS))
     jobs = [
-        (recipe | METHODS[name] | {"seed": seed}, arguments.folder / f"{index}")
-        for index, (seed, name) in enumerate(names)
+        (recipe | METHODS[name] | {"seed": seed}, arguments.folder / _slug(name, seed))
+        for seed, name in names
     ]
     found: dict[str, dict[str, list[float]]] = {m: {name: [] for name in METHODS} for m in METRICS}
     with pool() as workers:
@@ -67,6 +68,10 @@ def main() -> None:
     lines = [line for metric in METRICS for line in [*table(found[metric], REFERENCE, metric), ""]]
     print("\n".join(lines))
     write_results("digits_detection.json", {"metrics": found, "recipe": recipe, "table": lines})
+
+
+def _slug(name: str, seed: int) -> str:
+    return f"{name}-{seed}".replace(" ", "-").replace(",", "").replace(":", "")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from vkd.reporting.statistics import mean_and_deviation
 
 RATES = (2e-3, 4e-3, 6e-3, 1e-2)
 LOGIT_WEIGHTS, TEMPERATURES = (1.0, 2.0, 4.0, 8.0), (2.0, 4.0)
-FEATURE_WEIGHTS = (10.0, 30.0, 100.0, 300.0)
+FEATURE_WEIGHTS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 
 
 def candidates(method: str) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def main() -> None:
     """Print every candidate's validation accuracy and write the results beside the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="a new folder for the runs")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=8)
     arguments = parser.parse_args()
     train_teacher(arguments.folder / "teacher", {})
     recipe = read_recipe("digits") | {

@@ -1,11 +1,12 @@
 """What the README shows works."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from vkd.cli import HELP
+from vkd.cli import HELP, main
 from vkd.config import recipe_names
 
 README = Path(__file__).parent.parent / "README.md"
@@ -31,3 +32,17 @@ def test_the_commands_and_recipes_exist():
         assert command in HELP
         if command == "train":
             assert argument in recipe_names()
+
+
+def test_the_flags_exist(capsys):
+    text = README.read_text().replace("\\\n", " ")
+    lines = [
+        shlex.split(line, comments=True) for line in re.findall(r"^vkd .*", text, re.MULTILINE)
+    ]
+    assert len(lines) > 15
+    for _, command, *words in lines:
+        recipe = words[:1] if command in ("train", "cache") else []
+        assert main([command, *recipe, "--help"]) == 0
+        told = capsys.readouterr().out
+        for flag in (word for word in words if word.startswith("--")):
+            assert re.search(rf"{flag}\b", told), f"{command} {flag}"

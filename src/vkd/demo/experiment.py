@@ -14,7 +14,7 @@ from vkd.config import config_of, read_recipe
 # weights that did best on validation digits, see benchmarks/digits_tuning.py.
 METHODS: dict[str, dict[str, Any]] = {
     "none": {"feature_weight": 0.0},
-    "logit": {"feature_weight": 0.0, "logit_weight": 2.0, "temperature": 4.0},
+    "logit": {"feature_weight": 0.0, "logit_weight": 1.0, "temperature": 4.0},
     "linear": {"projection": "linear", "normalization": "identity", "feature_weight": 30.0},
     "vkd": {},
 }
