@@ -79,7 +79,7 @@ def test_a_run_is_not_overwritten_and_its_settings_cannot_change(config, tmp_pat
     train(short, tmp_path / "run", show=False)
     with pytest.raises(UserError, match=r"already holds a run.*--resume"):
         train(short, tmp_path / "run", show=False)
-    with pytest.raises(UserError, match=r"--lr is 0.5 but the run .* has 0.004"):
+    with pytest.raises(UserError, match=rf"--lr is 0.5 but the run .* has {config.lr}"):
         train(replace(short, lr=0.5), tmp_path / "run", resume=True, show=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")

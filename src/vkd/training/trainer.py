@@ -250,7 +250,7 @@ def check_training(config: TrainingConfig) -> None:
         raise UserError(f"{found}{nearest(config.optimizer, known)}")
     flag = f"--optimizer {config.optimizer}"
     try:
-        optimizer = _optimizer(nn.Linear(1, 1), config, config.lr, fused=True)
+        optimizer = _optimizer(nn.Linear(1, 1), config, config.lr)
         flag = f"--schedule {config.schedule}"
         _scheduler(optimizer, config, config.lr, updates_per_epoch=1)
     except (AssertionError, ImportError, TypeError, ValueError) as error:
@@ -258,7 +258,7 @@ def check_training(config: TrainingConfig) -> None:
 
 
 def _optimizer(
-    module: nn.Module, config: TrainingConfig, lr: float, fused: bool
+    module: nn.Module, config: TrainingConfig, lr: float, fused: bool = True
 ) -> torch.optim.Optimizer:
     known = inspect.signature(get_optimizer_class(config.optimizer)).parameters
     # A fused step takes a third of the time; not all of torch's can be sharded.
