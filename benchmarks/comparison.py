@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,30 @@ def best_weights(name: str, is_better: Any = max) -> dict[str, dict[str, float]]
         method: {key: row[key] for key in row if key.endswith("_weight")}
         for method, row in best.items()
     }
+
+
+def folder_name(method: str, number: float) -> str:
+    """Return the name of a run's folder, of its method and seed or weight."""
+    return f"{method}-{number}".replace(" ", "-").replace(",", "").replace(":", "")
+
+
+def by_method(
+    names: list[tuple[int, str]], results: Iterable[dict[str, float]], metrics: tuple[str, ...]
+) -> dict[str, dict[str, list[float]]]:
+    """Return {metric: {method: values by seed}} of the runs ``names`` (seed, method), each printed
+    as its result comes."""
+    methods = dict.fromkeys(method for _, method in names)
+    found: dict[str, dict[str, list[float]]] = {m: {name: [] for name in methods} for m in metrics}
+    for (seed, method), result in zip(names, results, strict=True):
+        for metric in metrics:
+            found[metric][method].append(result[metric])
+        print(method, seed, {m: round(result[m], 3) for m in metrics}, flush=True)
+    return found
+
+
+def tables(found: dict[str, dict[str, list[float]]], reference: str) -> list[str]:
+    """Return the lines of a ``table`` for each metric."""
+    return [line for m, scores in found.items() for line in [*table(scores, reference, m), ""]]
 
 
 def table(scores: dict[str, list[float]], reference: str, label: str) -> list[str]:

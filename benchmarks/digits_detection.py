@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from comparison import pool, table, write_results
+from comparison import by_method, folder_name, pool, tables, write_results
 from vkd.config import config_of, read_recipe
 
 REFERENCE = "VkD: orthogonal, standardised"
@@ -56,22 +56,14 @@ def main() -> None:
     }
     names = list(product(range(arguments.seeds), METHODS))
     jobs = [
-        (recipe | METHODS[name] | {"seed": seed}, arguments.folder / _slug(name, seed))
+        (recipe | METHODS[name] | {"seed": seed}, arguments.folder / folder_name(name, seed))
         for seed, name in names
     ]
-    found: dict[str, dict[str, list[float]]] = {m: {name: [] for name in METHODS} for m in METRICS}
     with pool() as workers:
-        for (seed, name), metrics in zip(names, workers.map(run, jobs), strict=True):
-            for metric in METRICS:
-                found[metric][name].append(metrics[metric])
-            print(name, seed, {m: round(metrics[m], 2) for m in METRICS}, flush=True)
-    lines = [line for metric in METRICS for line in [*table(found[metric], REFERENCE, metric), ""]]
+        found = by_method(names, workers.map(run, jobs), METRICS)
+    lines = tables(found, REFERENCE)
     print("\n".join(lines))
     write_results("digits_detection.json", {"metrics": found, "recipe": recipe, "table": lines})
-
-
-def _slug(name: str, seed: int) -> str:
-    return f"{name}-{seed}".replace(" ", "-").replace(",", "").replace(":", "")
 
 
 if __name__ == "__main__":

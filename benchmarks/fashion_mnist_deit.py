@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from comparison import best_weights, pool, table, write_results
+from comparison import best_weights, folder_name, pool, table, write_results
 from vkd.config import config_of, read_recipe
 
 # Weights by --tune; all that distil features distil logits as well, as the paper does.
@@ -51,7 +51,7 @@ def tune(workers: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path) -> 
         for weight in LOGIT_WEIGHTS if name == "logit" else FEATURE_WEIGHTS:
             labels.append({"method": name, key: weight})
             values = recipe | fields | shape | {key: weight}
-            jobs.append((values, folder / f"tune-{name}-{weight}".replace(" ", "-"), False))
+            jobs.append((values, folder / folder_name(f"tune-{name}", weight), False))
     found = list(workers.map(run, jobs))
     rows = [label | {"validation": score} for label, score in zip(labels, found, strict=True)]
     for row in rows:
@@ -66,7 +66,7 @@ def compare(workers: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path, 
     jobs = [
         (
             recipe | METHODS[name] | chosen.get(name, {}) | {"seed": seed},
-            folder / f"{name}-{seed}".replace(" ", "-"),
+            folder / folder_name(name, seed),
             True,
         )
         for seed, name in names

@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from comparison import best_weights, pool, table, write_results
+from comparison import best_weights, by_method, folder_name, pool, tables, write_results
 from vkd.config import config_of, read_recipe
 
 REFERENCE = "VkD whiten"
@@ -53,7 +53,7 @@ def tune(workers: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path) -> 
     jobs = [
         (
             recipe | METHODS[name] | shape | {"feature_weight": weight},
-            folder / f"tune-{name}-{weight}".replace(" ", "-").replace(",", ""),
+            folder / folder_name(f"tune-{name}", weight),
             False,
         )
         for weight, name in labels
@@ -73,19 +73,13 @@ def compare(workers: ProcessPoolExecutor, recipe: dict[str, Any], folder: Path, 
     jobs = [
         (
             recipe | METHODS[name] | chosen.get(name, {}) | {"seed": seed},
-            folder / f"{name}-{seed}".replace(" ", "-").replace(",", ""),
+            folder / folder_name(name, seed),
             True,
         )
         for seed, name in names
     ]
-    found: dict[str, dict[str, list[float]]] = {
-        metric: {name: [] for name in METHODS} for metric in METRICS
-    }
-    for (seed, name), metrics in zip(names, workers.map(run, jobs), strict=True):
-        for metric in METRICS:
-            found[metric][name].append(metrics[metric])
-        print(name, seed, {metric: round(metrics[metric], 3) for metric in METRICS}, flush=True)
-    lines = [line for metric in METRICS for line in [*table(found[metric], REFERENCE, metric), ""]]
+    found = by_method(names, workers.map(run, jobs), METRICS)
+    lines = tables(found, REFERENCE)
     print("\n".join(lines))
     write_results(
         "generation.json", {"metrics": found, "weights": chosen, "recipe": recipe, "table": lines}

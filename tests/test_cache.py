@@ -51,7 +51,7 @@ def answers_of(config):
     views = Views(splits.train, 2, config.seed)
     images = torch.stack([views[row][0] for row in range(len(views))])
     example = torch.zeros(2, *splits.shape)
-    network = teachers.network_teacher(config, torch.nn.Identity(), example)
+    network, _ = teachers.network_teacher(config, torch.nn.Identity(), example)
     return images, network(images)
 
 
@@ -86,7 +86,7 @@ def test_training_with_a_store_equals_training_with_its_network(config, tmp_path
             return network(images)
 
     seen, example = [], torch.zeros(2, 1, 8, 8)
-    network = teachers.network_teacher(config, torch.nn.Identity(), example)
+    network, _ = teachers.network_teacher(config, torch.nn.Identity(), example)
     monkeypatch.setattr(teachers, "TeacherStore", Network)
     train(stored, tmp_path / "asked", show=False)
     curves = [

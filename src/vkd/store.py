@@ -117,7 +117,7 @@ class TeacherStore:
         folder: the store.
 
     Raises:
-        ValueError: if the folder is no store, or an incomplete one.
+        ValueError: if the folder is no store, an incomplete one, or a file cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -128,7 +128,8 @@ class TeacherStore:
                 f"{folder} is incomplete, {len(missing)} of {self.description.files} files are "
                 "missing; the command that made it goes on where it stopped."
             )
-        self._parts: dict[int, TeacherOutput] = {}
+        # All at once: mapping a file reads nothing but its header, and tells whether it is whole.
+        self._parts = [_mapped(file_of(folder, n)) for n in range(self.description.files)]
 
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput:
         """Return the answers to the rows ``indices``; without, the first one's for each image."""
@@ -137,21 +138,17 @@ class TeacherStore:
         rows = indices.cpu()
         size = self.description.rows_per_file
         files, places = rows // size, rows % size
-        first = self._part(int(files[0]))
-        found = TeacherOutput(*(part.new_empty(len(rows), part.shape[1]) for part in first))
+        found = [part.new_empty(len(rows), part.shape[1]) for part in self._parts[0]]
         for number in files.unique().tolist():
             chosen = files == number
-            for target, part in zip(found, self._part(number), strict=True):
+            for target, part in zip(found, self._parts[number], strict=True):
                 target[chosen] = part[places[chosen]]
         return TeacherOutput(*(part.to(images.device, torch.float32) for part in found))
 
-    def _part(self, number: int) -> TeacherOutput:
-        if number not in self._parts:
-            file = file_of(self.folder, number)
-            try:
-                with safe_open(file, "pt") as tensors:
-                    parts = {name: tensors.get_tensor(name) for name in TeacherOutput._fields}
-            except (OSError, SafetensorError) as error:
-                raise ValueError(f"{file} cannot be read: {error}") from None
-            self._parts[number] = TeacherOutput(**parts)
-        return self._parts[number]
+
+def _mapped(file: Path) -> TeacherOutput:
+    try:
+        with safe_open(file, "pt") as tensors:
+            return TeacherOutput(*(tensors.get_tensor(name) for name in TeacherOutput._fields))
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from None

@@ -1,5 +1,6 @@
 """The teacher as tasks see it: features and logits of a batch, whoever computes them."""
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import torch
@@ -14,6 +15,11 @@ class TeacherOutput(NamedTuple):
 
     features: Tensor
     logits: Tensor
+
+
+def joined(parts: Iterable[TeacherOutput]) -> TeacherOutput:
+    """Return the answers to several batches as those to one."""
+    return TeacherOutput(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 class Teacher(Protocol):
@@ -113,7 +119,6 @@ class StoredTeacher:
             return self.teacher(images)
         if self._known is None:
             batches = self._images.split(self._batch_size)
-            parts = [self.teacher(batch.to(images.device)) for batch in batches]
-            self._known = TeacherOutput(*(torch.cat(part) for part in zip(*parts, strict=True)))
+            self._known = joined(self.teacher(batch.to(images.device)) for batch in batches)
         features, logits = self._known
         return TeacherOutput(features[indices], logits[indices])

@@ -55,6 +55,11 @@ class Splits:
     shape: tuple[int, int, int]
     classes: list[str]
 
+    @property
+    def is_augmented(self) -> bool:
+        """Whether the training images differ from one epoch to the next."""
+        return not (isinstance(self.train, Images) and self.train.transform is None)
+
 
 def read_small(
     name: str,

@@ -9,7 +9,7 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from vkd.generation.vision import INCEPTION, Extractor
+from vkd.generation.vision import INCEPTION
 
 # FID, KID and the inception score are the names of metrics on Inception's features alone.
 NAMES = {
@@ -26,13 +26,6 @@ class Seen:
     features: Tensor
     logits: Tensor
     labels: Tensor
-
-
-@torch.no_grad()
-def look_at(extractor: Extractor, images: Tensor, labels: Tensor) -> Seen:
-    """Return what an extractor says of images (N, C, H, W) in -1..1, on the CPU."""
-    features, logits = extractor(images)
-    return Seen(features.float().cpu(), logits.float().cpu(), labels.cpu())
 
 
 def generation_metrics(real: Seen, made: Seen, extractor: str) -> dict[str, float]:

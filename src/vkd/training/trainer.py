@@ -261,7 +261,7 @@ def _optimizer(
     module: nn.Module, config: TrainingConfig, lr: float, fused: bool = True
 ) -> torch.optim.Optimizer:
     known = inspect.signature(get_optimizer_class(config.optimizer)).parameters
-    # A fused step takes a third of the time; not all of torch's can be sharded.
+    # A fused step is faster; not all of torch's can be sharded.
     options: dict[str, Any] = {"fused": True} if fused and "fused" in known else {}
     if config.beta1 != 0.9:
         if "betas" not in known:

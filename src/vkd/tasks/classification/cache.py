@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from vkd.config import ClassificationConfig
-from vkd.data import Images, Splits, loader
+from vkd.data import loader
 from vkd.data.views import Views
 from vkd.errors import RunError, UserError, blaming
 from vkd.models import create_model
 from vkd.store import file_of, open_store, write_rows
 from vkd.tasks.classification.task import read_splits, student_shape
 from vkd.tasks.classification.teachers import describe_store, network_teacher
-from vkd.teacher import Teacher, TeacherOutput
+from vkd.teacher import Teacher, TeacherOutput, joined
 
 
 class TeacherCache:
@@ -41,7 +41,7 @@ class TeacherCache:
         self.splits = read_splits(config)
         if self.splits.train is None:
             raise UserError(f"--data-path {config.data_path} has no folder train.")
-        if not views and _is_random(self.splits):
+        if not views and self.splits.is_augmented:
             raise UserError(
                 "--views must tell how many augmented views of each image to keep; the recipe "
                 "augments its images at random."
@@ -88,10 +88,8 @@ class TeacherCache:
         """The teacher, and the widths of its answers."""
         shape, classes = self.splits.shape, len(self.splits.classes)
         student = create_model(config.student, **student_shape(config, shape, classes))
-        example = torch.zeros(2, *shape)
-        teacher = network_teacher(config, student, example)
-        answers = teacher(example)._asdict()
-        return teacher, {name: part.shape[1] for name, part in answers.items()}
+        teacher, answers = network_teacher(config, student, torch.zeros(2, *shape))
+        return teacher, {name: part.shape[1] for name, part in answers._asdict().items()}
 
     def _require_space(self, needed: int) -> None:
         free = shutil.disk_usage(self.folder).free
@@ -107,9 +105,8 @@ class TeacherCache:
             yield images
 
     def _write(self, number: int, parts: list[TeacherOutput]) -> None:
-        answers = TeacherOutput(*(torch.cat(part) for part in zip(*parts, strict=True)))
         try:
-            write_rows(file_of(self.folder, number), answers, self.description.dtype)
+            write_rows(file_of(self.folder, number), joined(parts), self.description.dtype)
         except ValueError as error:
             raise RunError(f"{error} Give --dtype float32, if it was not.") from None
 
@@ -118,7 +115,3 @@ def _ask(teacher: Teacher, images: Tensor, accelerator: Accelerator) -> TeacherO
     with accelerator.autocast():
         answers = teacher(images.to(accelerator.device))
     return TeacherOutput(*(part.float().cpu() for part in answers))
-
-
-def _is_random(splits: Splits) -> bool:
-    return not (isinstance(splits.train, Images) and splits.train.transform is None)

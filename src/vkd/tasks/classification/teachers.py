@@ -12,7 +12,7 @@ from vkd.distiller import adapter_for
 from vkd.errors import UserError, blaming
 from vkd.models import create_model, last_layer
 from vkd.store import StoreDescription, TeacherStore
-from vkd.teacher import NetworkTeacher, StoredTeacher, Teacher
+from vkd.teacher import NetworkTeacher, StoredTeacher, Teacher, TeacherOutput
 
 # What decides which images a teacher sees, and what it says of them.
 _DECISIVE = (
@@ -37,27 +37,29 @@ def teacher_of(
     """
     if not (config.feature_weight or config.logit_weight):
         return None
-    is_stored = config.teacher_store != ""
-    teacher: Teacher = (
-        _store(config, splits) if is_stored else network_teacher(config, student, example)
-    )
-    known, classes = teacher(example).logits.shape[1], len(splits.classes)
+    teacher: Teacher
+    if config.teacher_store:
+        teacher = _store(config, splits)
+        answers = teacher(example)
+    else:
+        teacher, answers = network_teacher(config, student, example)
+    known, classes = answers.logits.shape[1], len(splits.classes)
     if config.logit_weight and known != classes:
         raise UserError(
             f"--teacher {config.teacher} knows {known} classes and the data has {classes}; "
             "logits can be distilled between equal classes only, so set --logit-weight 0."
         )
-    images, is_mixed = splits.train, config.mixup or config.cutmix
-    is_constant = isinstance(images, Images) and images.transform is None and not is_mixed
-    if is_constant and not is_stored:
-        return StoredTeacher(teacher, cast(Images, images).images)
+    is_constant = not (splits.is_augmented or config.mixup or config.cutmix)
+    if is_constant and not config.teacher_store:
+        return StoredTeacher(teacher, cast(Images, splits.train).images)
     return teacher
 
 
 def network_teacher(
     config: ClassificationConfig, student: nn.Module, example: Tensor
-) -> NetworkTeacher:
-    """Return the recipe's teacher with its checkpoint, which takes the student's images.
+) -> tuple[NetworkTeacher, TeacherOutput]:
+    """Return the recipe's teacher with its checkpoint, which takes the student's images, and its
+    answers to an ``example`` of them.
 
     Raises:
         UserError: if it has no such layer, or one that cannot be pooled.
@@ -66,8 +68,7 @@ def network_teacher(
     with blaming("--teacher-layer"):
         layer = config.teacher_layer or last_layer(model)
         teacher = NetworkTeacher(model, layer, adapter=adapter_for(student, model))
-        teacher(example)
-    return teacher
+        return teacher, teacher(example)
 
 
 def describe_store(

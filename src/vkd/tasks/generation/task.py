@@ -15,7 +15,7 @@ from vkd.config import GenerationConfig
 from vkd.data import loader
 from vkd.data.generation import GenerationSplits, read_generation
 from vkd.errors import blaming
-from vkd.generation.metrics import NAMES, Seen, generation_metrics, look_at
+from vkd.generation.metrics import NAMES, Seen, generation_metrics
 from vkd.generation.vision import INCEPTION, Extractor, extractor_of, frozen_network
 from vkd.models import create_model
 from vkd.models.biggan import SIDE, Discriminator, Generator
@@ -24,7 +24,7 @@ from vkd.reporting.model_card import model_facts
 from vkd.tasks.generation.inference import grid
 from vkd.tasks.generation.module import DiscriminatorModule, GeneratorModule
 from vkd.tasks.projections import saved_projection
-from vkd.teacher import Teacher
+from vkd.teacher import Teacher, joined
 from vkd.training.task import Task, Turn
 
 # A hinge loss is of the order of one; nothing comes back from a thousand.
@@ -169,7 +169,6 @@ def look_at_real(extractor: Extractor, images: Dataset, accelerator: Accelerator
     return look_in_parts(extractor, lambda chosen: whole[chosen], labels, accelerator)
 
 
-@torch.no_grad()
 def look_at_made(
     extractor: Extractor,
     network: nn.Module,
@@ -199,6 +198,7 @@ def look_at_made(
     return look_in_parts(extractor, made, labels, accelerator)
 
 
+@torch.no_grad()
 def look_in_parts(
     extractor: Extractor,
     images_of: Callable[[Tensor], Tensor],
@@ -216,14 +216,10 @@ def look_in_parts(
     count = len(labels)
     share = -(-count // accelerator.num_processes)
     mine = (torch.arange(share) + share * accelerator.process_index).clamp(max=count - 1)
-    parts = [
-        look_at(extractor, images_of(chosen).to(accelerator.device), labels[chosen])
-        for chosen in mine.split(250)
-    ]
-    seen = [torch.cat([getattr(part, name) for part in parts]) for name in ("features", "logits")]
-    if accelerator.num_processes > 1:
-        seen = [accelerator.gather(part.to(accelerator.device)).cpu() for part in seen]
-    return Seen(seen[0][:count], seen[1][:count], labels)
+    device = accelerator.device
+    features, logits = joined(extractor(images_of(part).to(device)) for part in mine.split(250))
+    features, logits = (accelerator.gather(part.float()) for part in (features, logits))
+    return Seen(features[:count].cpu(), logits[:count].cpu(), labels)
 
 
 def evaluate(
