@@ -1,0 +1,89 @@
+"""What a distillation method is: it sees the signals of a batch and returns a scalar loss."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from vkd.errors import UserError
+
+
+class Signals(NamedTuple):
+    """What a method may look at, of N samples; what a task does not have is None.
+
+    Attributes:
+        student_features: pooled features of the student (N, S).
+        teacher_features: pooled features of the teacher (N, T), without gradients.
+        student_logits: class logits of the student (N, classes).
+        teacher_logits: class logits of the teacher (N, classes), without gradients.
+        labels: class numbers (N,), or shares of classes (N, classes) where images are mixed.
+        indices: positions of the samples in their data set (N,).
+    """
+
+    student_features: Tensor | None = None
+    teacher_features: Tensor | None = None
+    student_logits: Tensor | None = None
+    teacher_logits: Tensor | None = None
+    labels: Tensor | None = None
+    indices: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What a method is built for; 0 where a task has no such thing.
+
+    Attributes:
+        student_dim, teacher_dim: numbers of features.
+        classes: number of classes.
+        samples: number of training samples, which ``indices`` count.
+    """
+
+    student_dim: int = 0
+    teacher_dim: int = 0
+    classes: int = 0
+    samples: int = 0
+
+
+class Method(nn.Module):
+    """A loss between a student and a teacher; subclasses implement ``forward(signals)``.
+
+    Its parameters train with the student and are never decayed; its buffers are part of a run's
+    state. Options beside ``sizes`` are keyword arguments with defaults.
+
+    Attributes:
+        needs: the fields of ``Signals`` that it reads.
+        recipe_fields: options that are fields of every recipe, for example ``temperature``.
+        relational: whether it compares samples with each other, at a cost that grows with the
+            square of their number or faster.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"student_features", "teacher_features"})
+    recipe_fields: ClassVar[frozenset[str]] = frozenset()
+    relational: ClassVar[bool] = False
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def forward(self, signals: Signals) -> Tensor:
+        """Return the scalar loss of a batch."""
+        raise NotImplementedError
+
+    def projection_weight(self) -> Tensor | None:
+        """Return the matrix (T, S) that maps student to teacher features; None without one."""
+        return None
+
+
+def needed(signals: Signals, method: Method) -> list[Any]:
+    """Return the signals that a method needs, in the order of ``Signals``.
+
+    Raises:
+        UserError: if one of them is absent.
+    """
+    found = []
+    for name, value in signals._asdict().items():
+        if name in method.needs:
+            if value is None:
+                raise UserError(f"{type(method).__name__} needs {name}, which are not given.")
+            found.append(value)
+    return found
