@@ -11,8 +11,8 @@ import argparse
 import sys
 from typing import Any
 
-from vkd.cli.translation import Translation, run_command, train_as_told
-from vkd.config import ClassificationConfig
+from vkd.cli.translation import Translation, run_command, train_by_flags
+from vkd.classification.config import ClassificationConfig
 from vkd.errors import UserError
 
 RECIPES = {"deit_ti_distilled": "deit-tiny-imagenet"}
@@ -97,18 +97,19 @@ def run(arguments: list[str]) -> None:
     """Train or evaluate as the flags say."""
     flags, values = parse(arguments)
     recipe = RECIPES.get(values.get("student", "deit_ti_distilled"), "deit-small-imagenet")
-    from vkd import tasks
+    from vkd.api.evaluate import evaluate
+    from vkd.api.train import end_processes
     from vkd.cli.commands import print_metrics
 
     if flags.eval_student:
         if not flags.student_ckpt:
             raise UserError("--eval-student needs --student-ckpt, the weights to evaluate.")
-        print_metrics(tasks.evaluate(flags.student_ckpt, recipe, **values))
+        print_metrics(evaluate(flags.student_ckpt, recipe, **values))
     else:
         if flags.student_ckpt:
             raise UserError("--student-ckpt is for --eval-student; to go on training use --resume.")
-        train_as_told(flags, recipe, values)
-    tasks.end_processes()
+        train_by_flags(flags, recipe, values)
+    end_processes()
 
 
 def main() -> int:

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vkd.cli.translation import Translation, release_bool, run_command, train_as_told
-from vkd.config import DetectionConfig
+from vkd.cli.translation import Translation, release_bool, run_command, train_by_flags
+from vkd.detection.config import DetectionConfig
 from vkd.errors import UserError, nearest
 
 BACKBONES = {
@@ -26,7 +26,7 @@ BACKBONES = {
 }
 NOT_YET = ("coat_lite_tiny", "coat_lite_mini", "coat_lite_small")
 FIELDS = {
-    "--method": "method",
+    "--method": "architecture",
     "--epochs": "epochs",
     "--lr": "lr",
     "--min-lr": "min_lr",
@@ -128,18 +128,19 @@ def run(arguments: list[str]) -> None:
     recipe = {"vidt_nano": "vidt-nano-coco", "vidt_tiny": "vidt-tiny-coco"}.get(
         values["student"], "vidt-small-coco"
     )
-    from vkd import tasks
+    from vkd.api.evaluate import evaluate
+    from vkd.api.train import end_processes
     from vkd.cli.commands import print_metrics
 
     if _is_true(flags, "eval"):
         if not flags.resume:
             raise UserError("--eval True needs --resume, the weights to evaluate.")
-        print_metrics(tasks.evaluate(flags.resume, recipe, **values))
+        print_metrics(evaluate(flags.resume, recipe, **values))
     else:
         if flags.resume and Path(flags.resume).is_file():
             raise UserError("--resume must be a run folder to go on training, found a file.")
-        train_as_told(flags, recipe, values)
-    tasks.end_processes()
+        train_by_flags(flags, recipe, values)
+    end_processes()
 
 
 def main() -> int:

@@ -4,28 +4,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vkd.api.cache import cache as cache
+    from vkd.api.evaluate import evaluate as evaluate
+    from vkd.api.export import export as export
+    from vkd.api.predict import predict as predict
+    from vkd.api.train import train as train
+    from vkd.data.images import splits_of as splits_of
     from vkd.distiller import Distiller as Distiller
+    from vkd.features import layers as layers
     from vkd.loss import FeatureLoss as FeatureLoss
     from vkd.loss import VkDLoss as VkDLoss
+    from vkd.methods.catalogue import register_method as register_method
     from vkd.models import create_model as create_model
     from vkd.models import load_checkpoint as load_checkpoint
     from vkd.normalization import layer_norm as layer_norm
     from vkd.normalization import standardize as standardize
     from vkd.normalization import whiten as whiten
     from vkd.projection import OrthogonalProjection as OrthogonalProjection
+    from vkd.tasks import register_task as register_task
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Distiller": "distiller",
     "FeatureLoss": "loss",
-    "VkDLoss": "loss",
     "OrthogonalProjection": "projection",
-    "layer_norm": "normalization",
-    "standardize": "normalization",
-    "whiten": "normalization",
+    "VkDLoss": "loss",
+    "cache": "api.cache",
     "create_model": "models",
+    "evaluate": "api.evaluate",
+    "export": "api.export",
+    "layer_norm": "normalization",
+    "layers": "features",
     "load_checkpoint": "models",
+    "predict": "api.predict",
+    "register_method": "methods.catalogue",
+    "register_task": "tasks",
+    "splits_of": "data.images",
+    "standardize": "normalization",
+    "train": "api.train",
+    "whiten": "normalization",
 }
 __all__ = ["__version__", *_HOME]
 

@@ -6,11 +6,37 @@ from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """A user's mistake: a wrong flag, name, path or value (exit code 2)."""
+    """A user's mistake: a wrong argument, name, path or value (exit code 2)."""
+
+    def for_command_line(self) -> str:
+        """Return the message as the command line prints it."""
+        return str(self)
+
+
+class FieldError(UserError):
+    """A wrong value of an argument that is a flag at the command line and a field of recipes.
+
+    Args:
+        field: its name.
+        text: the rest of the sentence.
+    """
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(field + text if text.startswith(":") else f"{field} {text}")
+        self.field = field
+
+    def for_command_line(self) -> str:
+        """Return the message with the flag in place of the argument."""
+        return flag_of(self.field) + str(self).removeprefix(self.field)
 
 
 class RunError(RuntimeError):
     """The command was right but could not be carried out (exit code 1)."""
+
+
+def flag_of(field: str) -> str:
+    """Return the flag of an argument or field."""
+    return "--" + field.replace("_", "-")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -20,11 +46,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 @contextmanager
-def blaming(flag: str) -> Iterator[None]:
-    """Turn a ValueError of the library below into a UserError that begins with ``flag``."""
+def as_user_error(field: str) -> Iterator[None]:
+    """Turn a ValueError of the library below into a ``FieldError`` about an argument."""
     try:
         yield
     except UserError:
         raise
     except ValueError as error:
-        raise UserError(f"{flag}: {error}") from error
+        raise FieldError(field, f": {error}") from error

@@ -1,5 +1,6 @@
 """The command ``vkd``."""
 
+import logging
 import sys
 from collections.abc import Callable
 
@@ -10,8 +11,8 @@ HELP = {
     "demo": "show the method on scikit-learn's digits in a few minutes",
     "train": "train by a recipe",
     "eval": "print a checkpoint's metrics on the test split",
-    "predict": "tell classes or boxes of images, or make images",
-    "cache": "keep a teacher's answers, so that students need no teacher",
+    "predict": "classes or boxes of images, or generated images",
+    "cache": "store a teacher's outputs, so that students need no teacher",
     "convert": "turn a published checkpoint into safetensors",
     "export": "write a checkpoint as ONNX or torch.export",
     "report": "write one HTML page from run folders",
@@ -26,19 +27,34 @@ def main(arguments: list[str] | None = None) -> int:
     0 for success, 1 for a failure, 2 for a user's mistake, 130 when interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    show_log("vkd")
     try:
         return _run(arguments)
-    except UserError as error:
-        print(f"vkd: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        # A process that loads data wraps its error in a traceback; the sentence comes last.
-        sentence = str(error).strip().splitlines()[-1].removeprefix("vkd.errors.RunError: ")
-        print(f"vkd: {sentence}", file=sys.stderr)
-        return 1
+    except (UserError, RunError) as error:
+        return report_error("vkd", error)
     except KeyboardInterrupt:
         print("vkd: interrupted; `--resume` goes on from the last checkpoint.", file=sys.stderr)
         return 130
+
+
+def report_error(program: str, error: UserError | RunError) -> int:
+    """Print an error as one sentence and return the exit code."""
+    if isinstance(error, UserError):
+        print(f"{program}: {error.for_command_line()}", file=sys.stderr)
+        return 2
+    # A process that loads data wraps its error in a traceback; the sentence comes last.
+    sentence = str(error).strip().splitlines()[-1].removeprefix("vkd.errors.RunError: ")
+    print(f"{program}: {sentence}", file=sys.stderr)
+    return 1
+
+
+def show_log(program: str) -> None:
+    """Show what the library logs, on standard error."""
+    log = logging.getLogger("vkd")
+    log.handlers = [logging.StreamHandler()]
+    log.handlers[0].setFormatter(logging.Formatter(f"{program}: %(message)s"))
+    log.setLevel(logging.INFO)
+    log.propagate = False
 
 
 def _run(arguments: list[str]) -> int:
@@ -72,5 +88,5 @@ def _help() -> str:
         "",
         *lines,
         "",
-        "`vkd COMMAND --help` tells a command's flags; `vkd --version` the version.",
+        "`vkd COMMAND --help` explains a command's flags; `vkd --version` prints the version.",
     ])  # fmt: skip

@@ -6,20 +6,29 @@ Whatever imports torch is imported only after the flags were found right.
 import json
 import os
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from vkd.cli.flags import (
+    add_option_flags,
+    add_recipe_flags,
+    given_fields,
+    given_options,
+    option_names,
+)
 from vkd.cli.parser import Parser
-from vkd.config import CONFIGS, TrainingConfig, config_of, read_recipe, recipe_names
-from vkd.errors import UserError
+from vkd.config import TrainingConfig
+from vkd.errors import FieldError, UserError
+from vkd.recipe import changed, config_of, read_recipe, recipe_names, recipe_summary
+from vkd.tasks import TASKS
 
-_EVALUATION_FIELDS = ("data_path", "device", "workers", "predictions")
+# Fields of a recipe that an evaluation may change.
+_EVALUATION_FIELDS = ("data_path", "device", "workers", "batch_size")
 
 
 def demo(arguments: list[str]) -> None:
     """``vkd demo``"""
-    parser = Parser(prog="vkd demo", description="Teach tiny transformers digits, by each method.")
+    parser = Parser(prog="vkd demo", description="Distil a digit classifier, by each method.")
     parser.add_argument("--output", default="demo", help="new folder for results and report")
     parser.add_argument("--seeds", type=int, default=5, help="students of each method")
     parser.add_argument("--epochs", type=int, default=0, help="0 for the recipes' own")
@@ -38,11 +47,11 @@ def train(arguments: list[str]) -> None:
         parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
     config, flags = _recipe("train", arguments, add_flags, "[--output FOLDER] [--resume]")
-    from vkd import tasks
+    from vkd.api.train import end_processes, train
 
-    metrics = tasks.train(config, Path(flags.output), flags.resume)
+    metrics = train(config, flags.output, resume=flags.resume)
     print_metrics(metrics | {"run": flags.output})
-    tasks.end_processes()
+    end_processes()
 
 
 def cache(arguments: list[str]) -> None:
@@ -55,12 +64,13 @@ def cache(arguments: list[str]) -> None:
 
     config, flags = _recipe("cache", arguments, add_flags, "[--output STORE] [--views N]")
     if flags.views < 0:
-        raise UserError(f"--views must be at least 0, found {flags.views}.")
-    from vkd import tasks
+        raise FieldError("views", f"must be at least 0, found {flags.views}.")
+    from vkd.api.cache import cache
+    from vkd.api.train import end_processes
 
-    sizes = tasks.cache(config, Path(flags.output), flags.views, flags.dtype)
+    sizes = cache(config, flags.output, views=flags.views, dtype=flags.dtype)
     print_metrics(sizes | {"store": flags.output})
-    tasks.end_processes()
+    end_processes()
 
 
 def _recipe(
@@ -72,55 +82,55 @@ def _recipe(
     if recipe in ("-h", "--help"):
         print(f"usage: vkd {command} RECIPE {usage} [--FIELD VALUE ...]\n\n"
               f"Recipes: {', '.join(recipe_names())}, or a YAML file.\n"
-              f"`vkd {command} RECIPE --help` tells its fields.")  # fmt: skip
+              f"`vkd {command} RECIPE --help` explains its fields.")  # fmt: skip
         raise SystemExit(0)
     if recipe.startswith("-"):
         raise UserError(f"vkd {command} takes the recipe first, found {recipe}.")
     values = read_recipe(recipe)
-    parser = Parser(prog=f"vkd {command} {recipe}")
+    parser = Parser(prog=f"vkd {command} {recipe}", usage=f"vkd {command} {recipe} {usage} [--FIELD VALUE ...]")
     add_flags(parser, Path(recipe).stem)
-    kind = CONFIGS[values["task"]]
-    parser.add_class_arguments(kind, skip={"task"}, fail_untyped=True)
-    parser.set_defaults({key: value for key, value in values.items() if key != "task"})
+    kind = TASKS[values["task"]].config
+    add_recipe_flags(parser, kind, values)
     flags = parser.parse_args(rest)
-    chosen = {field.name: flags[field.name] for field in fields(kind) if field.name != "task"}
-    return config_of({"task": values["task"]} | chosen), flags
+    return config_of(changed(values, given_fields(rest, flags, kind))), flags
 
 
 def eval(arguments: list[str]) -> None:
     """``vkd eval --checkpoint FILE_OR_RUN``"""
+    kinds = {name: spec.evaluate_options for name, spec in TASKS.items()}
     parser = Parser(prog="vkd eval", description="Metrics of a checkpoint on the test split.")
     _add_checkpoint_flags(parser)
-    parser.add_argument("--data_path", default="", help="folder of the data")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--workers", type=int, default=0, help="processes that load data")
-    parser.add_argument("--predictions", default="", help="file for a detector's COCO results")
+    for name, kind, text in (
+        ("data_path", str, "folder of the data"),
+        ("device", str, "auto, cpu, cuda or mps"),
+        ("workers", int, "processes that load data"),
+        ("batch_size", int, "images per process and step"),
+    ):
+        parser.add_argument(f"--{name}", type=kind, help=f"{text}; the recipe's by default")
+    add_option_flags(parser, kinds)
     flags = parser.parse_args(arguments)
-    from vkd import tasks
+    from vkd.api.evaluate import evaluate
+    from vkd.api.train import end_processes
 
-    chosen = {name: value for name, value in vars(flags).items() if name in _EVALUATION_FIELDS}
-    print_metrics(tasks.evaluate(flags.checkpoint, flags.recipe, **chosen))
-    tasks.end_processes()
+    chosen = given_options(flags, (*_EVALUATION_FIELDS, *option_names(kinds)))
+    print_metrics(evaluate(flags.checkpoint, flags.recipe, **chosen))
+    end_processes()
 
 
 def predict(arguments: list[str]) -> None:
     """``vkd predict --checkpoint FILE_OR_RUN IMAGE ...``"""
+    kinds = {name: spec.predict_options for name, spec in TASKS.items()}
     parser = Parser(
-        prog="vkd predict", description="One line of JSON for each image that is looked at or made."
+        prog="vkd predict", description="One line of JSON for each image, given or generated."
     )
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="image files")
     _add_checkpoint_flags(parser)
-    parser.add_argument("--output", type=str, help="detectors: folder for pictures with boxes; "
-                        "generators: new PNG file, or folder of them (samples.png)")  # fmt: skip
-    parser.add_argument("--threshold", type=float, help="detectors: least score of a box (0.5)")
-    parser.add_argument("--classes", type=str, help="generators: names or numbers, with commas")
-    parser.add_argument("--count", type=int, help="generators: images of each class (8)")
-    parser.add_argument("--seed", type=int, help="generators: of the noise (0)")
+    add_option_flags(parser, kinds)
     flags = parser.parse_args(arguments)
-    from vkd import tasks
+    from vkd.api.predict import predict
 
-    options = {name: flags[name] for name in ("output", "threshold", "classes", "count", "seed")}
-    for record in tasks.predict(flags.checkpoint, flags.images, flags.recipe, **options):
+    options = given_options(flags, option_names(kinds))
+    for record in predict(flags.checkpoint, flags.images, flags.recipe, **options):
         print(json.dumps(record))
 
 
@@ -135,10 +145,10 @@ def export(arguments: list[str]) -> None:
     flags = parser.parse_args(arguments)
     if not flags.target.endswith((".onnx", ".pt2")):
         raise UserError(f"OUT must end in .onnx or .pt2, found {flags.target}.")
-    from vkd.tasks.export import export as export_checkpoint
+    from vkd.api.export import export
 
     size = (flags.height, flags.width)
-    for line in export_checkpoint(flags.checkpoint, Path(flags.target), flags.recipe, size):
+    for line in export(flags.checkpoint, flags.target, flags.recipe, size):
         print(line)
 
 
@@ -150,7 +160,7 @@ def convert(arguments: list[str]) -> None:
     flags = parser.parse_args(arguments)
     if not flags.target.endswith(".safetensors"):
         raise UserError(f"OUT must end in .safetensors, found {flags.target}.")
-    from vkd.tasks.convert import convert as convert_checkpoint
+    from vkd.api.convert import convert as convert_checkpoint
 
     for file in convert_checkpoint(flags.source, flags.target):
         print(file)
@@ -165,7 +175,7 @@ def report(arguments: list[str]) -> None:
     flags = parser.parse_args(arguments)
     output = Path(flags.output)
     if output.exists() and not flags.overwrite:
-        raise UserError(f"--output {output} exists already; name a new file or give --overwrite.")
+        raise FieldError("output", f"{output} exists already; name a new file or give --overwrite.")
     from vkd.reporting.report import write_report
 
     print(write_report([Path(run) for run in flags.runs], output))
@@ -174,9 +184,9 @@ def report(arguments: list[str]) -> None:
 def recipes(arguments: list[str]) -> None:
     """``vkd recipes``"""
     Parser(prog="vkd recipes", description="Lists the recipes.").parse_args(arguments)
+    width = max(map(len, recipe_names())) + 2
     for name in recipe_names():
-        first = (Path(__file__).parent.parent / "recipes" / f"{name}.yaml").read_text()
-        print(f"{name:<24}{first.splitlines()[0].lstrip('# ')}")
+        print(f"{name:<{width}}{recipe_summary(name)}")
 
 
 def models(arguments: list[str]) -> None:
@@ -186,19 +196,19 @@ def models(arguments: list[str]) -> None:
     flags = parser.parse_args(arguments)
     import timm
 
-    from vkd.models import OUR_MODELS
+    from vkd.models import our_models
 
-    print("\n".join(sorted({*OUR_MODELS, *(timm.list_models() if flags.timm else ())})))
+    print("\n".join(sorted({*our_models(), *(timm.list_models() if flags.timm else ())})))
 
 
 def _add_checkpoint_flags(parser: Parser) -> None:
     parser.add_argument("--checkpoint", required=True, help="weights file or run folder")
-    parser.add_argument("--recipe", default="", help="where the checkpoint does not tell its own")
+    parser.add_argument("--recipe", default="", help="where the checkpoint does not name its own")
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
     """Print metrics by name, from the first process alone."""
-    if os.environ.get("RANK", "0") != "0":  # torchrun's other processes know the same
+    if os.environ.get("RANK", "0") != "0":  # torchrun's other processes have the same
         return
     for name, value in metrics.items():
         print(f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {value}")

@@ -4,11 +4,12 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
-from vkd.config import TrainingConfig, config_of, read_recipe
+from vkd.cli import report_error, show_log
+from vkd.config import TrainingConfig
 from vkd.errors import RunError, UserError, nearest
+from vkd.recipe import changed, config_of, read_recipe
 
 
 class _Parser(argparse.ArgumentParser):
@@ -92,21 +93,21 @@ def _spellings(flag: str) -> list[str]:
     return [flag, flag.replace("_", "-")] if "_" in flag else [flag]
 
 
-def train_as_told(flags: argparse.Namespace, recipe: str, values: dict[str, Any]) -> None:
+def train_by_flags(flags: argparse.Namespace, recipe: str, values: dict[str, Any]) -> None:
     """Train by a recipe changed by ``values``, into ``--output_dir`` or on in ``--resume``."""
-    from vkd import tasks
+    from vkd.api.train import train
     from vkd.cli.commands import print_metrics
 
-    config = config_of(read_recipe(recipe) | values)
-    folder = Path(flags.resume or flags.output_dir or "output/")
-    print_metrics(tasks.train(config, folder, resume=bool(flags.resume)))
+    config = config_of(changed(read_recipe(recipe), values))
+    folder = flags.resume or flags.output_dir or "output/"
+    print_metrics(train(config, folder, resume=bool(flags.resume)))
 
 
 def run_command(program: str, run: Callable[[list[str]], None]) -> int:
     """Run with the process's arguments and return the exit code, as ``vkd`` does."""
+    show_log(program)
     try:
         run(sys.argv[1:])
     except (UserError, RunError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
+        return report_error(program, error)
     return 0

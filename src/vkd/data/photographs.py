@@ -1,6 +1,6 @@
 """Image folders, shards and Hugging Face data sets, read one image at a time."""
 
-import sys
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 from vkd.data.shards import ShardReader, find_shards
 from vkd.errors import RunError, UserError
 
+_log = logging.getLogger("vkd")
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _SPLITS = {"train": ("train",), "validation": ("validation", "val", "test")}
 
@@ -28,7 +29,7 @@ class Photographs(Dataset):
         reader: a timm reader.
         transform: makes a tensor of a PIL image.
         substitute: True in training.
-        max_corrupt: unreadable images that are put up with.
+        max_corrupt: unreadable images to skip before ``RunError``.
 
     Raises:
         RunError: when there are more unreadable images.
@@ -68,10 +69,10 @@ class Photographs(Dataset):
         except _UNREADABLE:
             self._corrupt[index] = True
             name = self.reader.filename(index)
-            print(f"vkd: skipped {name}, no readable image ({self.skipped})", file=sys.stderr)
+            _log.warning("skipped %s, no readable image (%d)", name, self.skipped)
             if self.skipped > self.max_corrupt:
                 raise RunError(
-                    f"{self.skipped} images cannot be read, more than --max-corrupt "
+                    f"{self.skipped} images cannot be read, more than max_corrupt = "
                     f"{self.max_corrupt}; the last is {name}."
                 ) from None
             return None
@@ -93,7 +94,7 @@ def read_photographs(
             folder, or its name on the hub.
         path: the folder or name.
         train_transform, evaluation: of the two parts.
-        max_corrupt: unreadable images in a part that are put up with.
+        max_corrupt: unreadable images of a part to skip before ``RunError``.
 
     Raises:
         UserError: if there is nothing at ``path``, or the parts have different classes.
@@ -104,7 +105,7 @@ def read_photographs(
     validation = reading(path, "validation", classes)
     if validation is None:
         raise UserError(
-            f"--data-path {path or '(empty)'} has no images to evaluate on, such as val."
+            f"{path or 'The empty path'} has no images to evaluate on, such as a folder val."
         )
     names = _class_names(classes or validation.class_to_idx)
     kept = None if train is None else Photographs(train, train_transform, True, max_corrupt)
@@ -152,7 +153,7 @@ def _hugging_face(path: str, split: str, classes: dict[str, int] | None) -> Any:
         import datasets
     except ImportError:
         raise UserError(
-            "--dataset hfds needs the package datasets: pip install datasets."
+            "A data set of Hugging Face needs the package datasets: pip install datasets."
         ) from None
     available = _hub_splits(datasets, path)
     for name in _SPLITS[split]:
@@ -166,4 +167,4 @@ def _hub_splits(datasets: Any, path: str) -> list[str]:
         return list(datasets.get_dataset_split_names(path))
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--data-path {path} is no data set of Hugging Face: {reason}") from None
+        raise UserError(f"{path} is no data set of Hugging Face: {reason}") from None

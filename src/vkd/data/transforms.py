@@ -1,26 +1,36 @@
 """Transforms of photographs: the DeiT recipe's for training, resize and crop for evaluation."""
 
+from typing import cast
+
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torchvision.transforms import v2
 
-_BICUBIC = v2.InterpolationMode.BICUBIC
+from vkd.inputs import InputFormat
+
+# How the networks of the paper, and most others, take photographs.
+IMAGENET = InputFormat(
+    IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, (224, 224), crop=0.875, interpolation="bicubic"
+)
 
 
 def training_transform(
-    size: int, augmentation: str = "none", color_jitter: float = 0.0, flip: bool = True
+    inputs: InputFormat, augmentation: str = "none", color_jitter: float = 0.0, flip: bool = True
 ) -> v2.Transform:
-    """Return random-resized crop (8 to 100 % of the area, bicubic), flip and colour changes.
+    """Return random-resized crop (8 to 100 % of the area), flip and colour changes.
 
     Args:
-        size: side of the square result in pixels.
+        inputs: size, normalisation and interpolation of the result.
         augmentation: ``three-augment`` applies one of grey, solarise and blur to each image.
         color_jitter: strength of changes of brightness, contrast and saturation.
         flip: mirror half of the images.
 
     Source: DeiT III's 3-augment, as in the release of the paper.
     """
-    steps: list[v2.Transform] = [v2.RandomResizedCrop(size, (0.08, 1.0), interpolation=_BICUBIC)]
+    size = cast(tuple[int, int], inputs.size)
+    steps: list[v2.Transform] = [
+        v2.RandomResizedCrop(size, (0.08, 1.0), interpolation=_interpolation(inputs))
+    ]
     if flip:
         steps.append(v2.RandomHorizontalFlip())
     if augmentation == "three-augment":
@@ -32,19 +42,32 @@ def training_transform(
         steps.append(v2.RandomChoice(one_of))
     if color_jitter:
         steps.append(v2.ColorJitter(color_jitter, color_jitter, color_jitter))
-    return v2.Compose([*steps, *_to_normalised()])
+    return v2.Compose([*steps, *normalised(inputs)])
 
 
-def evaluation_transform(size: int) -> v2.Transform:
-    """Return resize to ``size`` / 0.875 (bicubic), centre crop and normalisation."""
-    resize = v2.Resize(int(size / 0.875), interpolation=_BICUBIC)
-    return v2.Compose([resize, v2.CenterCrop(size), *_to_normalised()])
+def evaluation_transform(inputs: InputFormat) -> v2.Transform:
+    """Return resize of the shorter side to size / crop, centre crop and normalisation."""
+    height, width = cast(tuple[int, int], inputs.size)
+    resize = v2.Resize(int(min(height, width) / inputs.crop), interpolation=_interpolation(inputs))
+    return v2.Compose([resize, v2.CenterCrop((height, width)), *normalised(inputs)])
 
 
-def _to_normalised() -> list[v2.Transform]:
+def whole_transform(inputs: InputFormat) -> v2.Transform:
+    """Return resize of the whole image to ``inputs.size``, without a crop, and normalisation."""
+    size = cast(tuple[int, int], inputs.size)
+    resize = v2.Resize(size, interpolation=_interpolation(inputs))
+    return v2.Compose([resize, *normalised(inputs)])
+
+
+def normalised(inputs: InputFormat) -> list[v2.Transform]:
+    """Return the steps from a PIL image to a normalised tensor."""
     return [
         v2.ToImage(),
         v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
+        v2.Normalize(inputs.mean, inputs.std),
         v2.ToPureTensor(),
     ]
+
+
+def _interpolation(inputs: InputFormat) -> v2.InterpolationMode:
+    return v2.InterpolationMode(inputs.interpolation)

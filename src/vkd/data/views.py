@@ -1,4 +1,4 @@
-"""Augmented views of images that are the same whenever they are asked for."""
+"""Augmented views of images that are the same whenever they are fetched."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +10,8 @@ from torch.utils.data import Dataset, Sampler
 class Views(Dataset):
     """A number of views of each image: row r is view r // N of image r % N.
 
-    A view's augmentation is drawn from its own random numbers, so that what a teacher said of it
-    once stays true. Items are (image, label, row).
+    A view's augmentation is drawn from its own random numbers, so that a
+    teacher's stored output stays true. Items are (image, label, row).
 
     Args:
         images: N images, whose items are (image, label, index).

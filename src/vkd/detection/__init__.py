@@ -1,1 +1,1 @@
-"""Object detection: matching, losses, distillation of tokens, metrics, pictures."""
+"""Object detection: a ViDT alone, or distilled from the tokens of a larger one."""

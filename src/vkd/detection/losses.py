@@ -11,10 +11,10 @@ from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss, sigm
 from vkd.detection.matching import ALPHA, GAMMA, Match, Targets, match
 
 
-def detection_losses(outputs: dict[str, Any], targets: Targets) -> dict[str, Tensor]:
+def detection_losses(outputs: dict[str, Any], targets: Targets) -> list[dict[str, Tensor]]:
     """Return the unweighted losses ``class``, ``box``, ``giou`` (and ``iou`` where predicted).
 
-    The losses of earlier layers, each with a matching of its own, are ``class_0`` and so on. Sums
+    A dict for each layer in order, the last one's last; each layer has a matching of its own. Sums
     are divided by the number of objects, averaged over processes and at least 1.
 
     Args:
@@ -25,14 +25,11 @@ def detection_losses(outputs: dict[str, Any], targets: Targets) -> dict[str, Ten
     logits = torch.stack([layer["pred_logits"] for layer in layers])
     boxes = torch.stack([layer["pred_boxes"] for layer in layers])
     count = mean_count(targets, boxes.device)
-    losses: dict[str, Tensor] = {}
-    for index, (layer, matches) in enumerate(
-        zip(layers, match(logits, boxes, targets), strict=True)
-    ):
-        suffix = "" if layer is outputs else f"_{index}"
-        for name, loss in _layer_losses(layer, targets, matches, count).items():
-            losses[name + suffix] = loss
-    return losses
+    matches = match(logits, boxes, targets)
+    return [
+        _layer_losses(layer, targets, matched, count)
+        for layer, matched in zip(layers, matches, strict=True)
+    ]
 
 
 def mean_count(targets: Targets, device: torch.device) -> Tensor:

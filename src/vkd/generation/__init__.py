@@ -1,1 +1,1 @@
-"""Image generation: adversarial losses, augmentation, frozen vision networks, metrics."""
+"""Image generation: a GAN alone, or one whose discriminator is distilled from a vision network."""

@@ -9,18 +9,29 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from vkd.generation.vision import INCEPTION
+from vkd.generation.config import INCEPTION
 
-# FID, KID and the inception score are the names of metrics on Inception's features alone.
-NAMES = {
-    True: {"distance": "FID", "kernel": "KID", "score": "IS"},
-    False: {"distance": "frechet_distance", "kernel": "kernel_distance", "score": "class_score"},
-}
+
+@dataclass(frozen=True)
+class MetricNames:
+    """The names of the Frechet distance, the kernel distance and the class score."""
+
+    distance: str
+    kernel: str
+    score: str
+
+
+def metric_names(extractor: str) -> MetricNames:
+    """Return the names of metrics: FID, KID and IS are those on Inception's features alone."""
+    if extractor == INCEPTION:
+        return MetricNames("FID", "KID", "IS")
+    return MetricNames("frechet_distance", "kernel_distance", "class_score")
+
 
 
 @dataclass
-class Seen:
-    """What an extractor says of images: ``features`` (N, D), ``logits`` (N, K), and the
+class ExtractorOutput:
+    """An extractor's output for images: ``features`` (N, D), ``logits`` (N, K), and the
     ``labels`` (N,) of the images."""
 
     features: Tensor
@@ -28,35 +39,35 @@ class Seen:
     labels: Tensor
 
 
-def generation_metrics(real: Seen, made: Seen, extractor: str) -> dict[str, float]:
-    """Return the metrics of made images against real ones.
+def generation_metrics(real: ExtractorOutput, generated: ExtractorOutput, extractor: str) -> dict[str, float]:
+    """Return the metrics of generated images against real ones.
 
     With Inception's features these are FID, KID and IS; with those of any other extractor the
     same arithmetic is ``frechet_distance``, ``kernel_distance`` and ``class_score``. Then
     ``precision`` and ``recall`` (0..1); and ``diversity``, the mean distance of images of a class
     as a share of that of real ones. A classifier of the same classes also gives ``accuracy``, the
-    share in % that it takes for the class they were made as, and ``coverage``, the share in % of
+    share in % that it recognises as the class they were generated as, and ``coverage``, the share in % of
     classes for which that is so for half of the images or more.
     """
-    names = NAMES[extractor == INCEPTION]
-    subset = min(1000, len(real.features), len(made.features))
+    names = metric_names(extractor)
+    subset = min(1000, len(real.features), len(generated.features))
     kernel = kid_features_to_metric(
-        made.features, real.features, kid_subsets=20, kid_subset_size=subset, verbose=False
+        generated.features, real.features, kid_subsets=20, kid_subset_size=subset, verbose=False
     )
-    score = isc_features_to_metric(made.logits, splits=min(10, max(1, len(made.logits) // 100)))
+    score = isc_features_to_metric(generated.logits, splits=min(10, max(1, len(generated.logits) // 100)))
     overlap = prc_features_to_metric(
-        made.features, real.features, prc_neighborhood=3, prc_batch_size=1000, verbose=False
+        generated.features, real.features, prc_neighborhood=3, prc_batch_size=1000, verbose=False
     )
     metrics = {
-        names["distance"]: frechet_distance(real.features, made.features),
-        names["kernel"]: kernel["kernel_inception_distance_mean"],
-        names["score"]: score["inception_score_mean"],
+        names.distance: frechet_distance(real.features, generated.features),
+        names.kernel: kernel["kernel_inception_distance_mean"],
+        names.score: score["inception_score_mean"],
         "precision": overlap["precision"],
         "recall": overlap["recall"],
-        "diversity": _spread(made) / max(_spread(real), 1e-12),
+        "diversity": _spread(generated) / max(_spread(real), 1e-12),
     }
-    if extractor != INCEPTION and made.logits.shape[1] > int(real.labels.max()):
-        metrics |= _recognition(made)
+    if extractor != INCEPTION and generated.logits.shape[1] > int(real.labels.max()):
+        metrics |= _recognition(generated)
     return {name: float(value) for name, value in metrics.items()}
 
 
@@ -67,18 +78,18 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
     return found["frechet_inception_distance"]
 
 
-def _spread(seen: Seen) -> float:
+def _spread(output: ExtractorOutput) -> float:
     """Mean distance between images of the same class, over classes with two or more."""
     found = []
-    for label in seen.labels.unique():
-        features = seen.features[seen.labels == label][:200]
+    for label in output.labels.unique():
+        features = output.features[output.labels == label][:200]
         if len(features) > 1:
             found.append(torch.pdist(features).mean())
     return torch.stack(found).mean().item() if found else 0.0
 
 
-def _recognition(made: Seen) -> dict[str, float]:
-    right = (made.logits.argmax(1) == made.labels).float()
-    shares = torch.stack([right[made.labels == label].mean() for label in made.labels.unique()])
+def _recognition(generated: ExtractorOutput) -> dict[str, float]:
+    right = (generated.logits.argmax(1) == generated.labels).float()
+    shares = torch.stack([right[generated.labels == label].mean() for label in generated.labels.unique()])
     covered = (shares >= 0.5).float().mean()
     return {"accuracy": 100 * right.mean().item(), "coverage": 100 * covered.item()}

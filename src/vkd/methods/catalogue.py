@@ -29,3 +29,6 @@ class MethodEntry:
 
 
 METHODS: dict[str, MethodEntry] = {}
+
+# The name that stands for training alone.
+NO_METHOD = "none"

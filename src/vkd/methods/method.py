@@ -1,5 +1,7 @@
 """What a distillation method is: it sees the signals of a batch and returns a scalar loss."""
 
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -72,6 +74,20 @@ class Method(nn.Module):
     def projection_weight(self) -> Tensor | None:
         """Return the matrix (T, S) that maps student to teacher features; None without one."""
         return None
+
+    def saved_projection(self, state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Return the file ``projection`` of a run, with the matrix ``weight``; none without one.
+
+        Args:
+            state: this method's whole state, as its own parameters may be shards.
+        """
+        # A copy that takes the whole tensors where this module has its own.
+        own = [*self.named_parameters(), *self.named_buffers()]
+        whole = {
+            id(tensor): nn.Parameter(state[name], False) for name, tensor in own if name in state
+        }
+        weight = deepcopy(self, whole).projection_weight()
+        return {} if weight is None else {"projection": {"weight": weight.detach()}}
 
 
 def needed(signals: Signals, method: Method) -> list[Any]:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from vkd.errors import UserError
+from vkd.models.adapter import Adapter
 
 SIDE = 32
 default_cfgs = generate_default_cfgs({"biggan": {"num_classes": 10, "classifier": ""}})
@@ -150,19 +151,24 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
 
+_NOISE, _IMAGE = "linear.parametrizations.weight.original", "conv.bias"
+_CLASSES = "blocks.0.norm1.scale.weight"
+
+
 def options_of(state: dict[str, Tensor]) -> dict[str, Any]:
     """Return the keyword arguments with which a generator fits weights."""
-    linear = state.get("linear.parametrizations.weight.original")
-    image = state.get("conv.bias")
-    classes = state.get("blocks.0.norm1.scale.weight")
-    if linear is None or image is None or classes is None:
-        return {}
     return {
-        "num_classes": len(classes),
-        "in_chans": len(image),
-        "channels": linear.shape[0] // 64,
-        "noise_dim": linear.shape[1],
+        "num_classes": len(state[_CLASSES]),
+        "in_chans": len(state[_IMAGE]),
+        "channels": state[_NOISE].shape[0] // 64,
+        "noise_dim": state[_NOISE].shape[1],
     }
+
+
+ADAPTER = Adapter(
+    recognises=lambda state: {_NOISE, _IMAGE, _CLASSES} <= state.keys(),
+    architecture=lambda state: ("biggan", options_of(state)),
+)
 
 
 @register_model

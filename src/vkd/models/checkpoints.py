@@ -1,38 +1,103 @@
-"""Weights files: reading them safely, fitting them to models, converting them."""
+"""Weights files: read once and safely, fitted to models, written."""
 
-import math
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vkd.errors import UserError
-from vkd.models.release import read_release, split_projector
-from vkd.models.vidt.checkpoint import is_vidt, name_of, options_of, split_vidt
+from vkd.models import biggan, deit
+from vkd.models.adapter import Adapter, State
+from vkd.models.release import read_release
+from vkd.models.vidt import checkpoint as vidt
 
-_WIDE = ("pos_embed", "cls_token", "norm.weight")
-_DEIT_WIDTHS = {192: "deit_ti_distilled", 384: "deit_s_distilled", 768: "deit_b_distilled"}
+ADAPTERS: tuple[Adapter, ...] = (vidt.ADAPTER, biggan.ADAPTER, deit.ADAPTER)
+# Weights of any other model; a projector beside them has the paper's name.
+_OTHER = Adapter(
+    recognises=lambda state: True,
+    architecture=lambda state: ("", {}),
+    split=deit.split_projector,
+)
 
 
-def load_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
+@dataclass(frozen=True)
+class Checkpoint:
+    """A weights file, read.
+
+    Attributes:
+        file: where it was.
+        state: the model's weights by our names.
+        projections: those of a release's projections.
+        metadata: what a safetensors file says of itself: its ``recipe`` as JSON, among others.
+        architecture: the name of the model that the weights are of; empty for none of ours.
+        options: the keyword arguments with which it fits them.
+    """
+
+    file: Path
+    state: State
+    projections: State = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    architecture: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Fields of the recipe that the weights belong to; empty where the file does not say."""
+        return json.loads(self.metadata.get("recipe", "{}"))
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes; empty where the file does not say."""
+        return json.loads(self.metadata.get("classes", "[]"))
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """How images are prepared (mean, std, shape, ...); empty where the file does not say."""
+        return json.loads(self.metadata.get("inputs", "{}"))
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a weights file.
+
+    Args:
+        path: safetensors, a ``.pth`` of the paper's release or of PyTorch, or a run folder.
+
+    Raises:
+        UserError: if the file is absent, is not a checkpoint, or would run code.
+    """
+    file = checkpoint_file(path)
+    state, metadata = _read(file)
+    adapter = next((known for known in ADAPTERS if known.recognises(state)), _OTHER)
+    architecture, options = adapter.architecture(state)
+    weights, projections = adapter.split(state)
+    return Checkpoint(file, weights, projections, metadata, architecture, options)
+
+
+def load_checkpoint(model: nn.Module, path: str | Path | Checkpoint) -> nn.Module:
     """Load weights into ``model`` and return it.
 
     Args:
         model: the network.
-        path: safetensors, a ``.pth`` of the paper's release or of PyTorch, or a run folder. A
-            projector in it is left out; ``read_projection`` fetches it.
+        path: safetensors, a ``.pth`` of the paper's release or of PyTorch, a run folder, or a
+            checkpoint that was read. A projector in it is left out; ``read_projection`` gets it.
 
     Raises:
         UserError: if the file is absent, is not a checkpoint, would run code, or its keys or
             shapes differ from the model's; the message lists them.
     """
-    file = checkpoint_file(path)
-    state, _ = split_projections(read_weights(file))
-    check_fit(model, state, file)
-    model.load_state_dict(state)
+    checkpoint = as_checkpoint(path)
+    check_fit(model, checkpoint.state, checkpoint.file)
+    model.load_state_dict(checkpoint.state)
     return model
+
+
+def as_checkpoint(path: str | Path | Checkpoint) -> Checkpoint:
+    """Return a checkpoint that was read already, or read it."""
+    return path if isinstance(path, Checkpoint) else read_checkpoint(path)
 
 
 def read_projection(path: str | Path) -> Tensor:
@@ -41,29 +106,25 @@ def read_projection(path: str | Path) -> Tensor:
     Raises:
         UserError: if the file holds no projector.
     """
-    file = checkpoint_file(path)
-    projections = split_projections(read_weights(file))[1]
-    if "weight" not in projections:
-        raise UserError(f"{file} holds no projector.")
-    return projections["weight"]
+    checkpoint = read_checkpoint(path)
+    if "weight" not in checkpoint.projections:
+        raise UserError(f"{checkpoint.file} holds no projector.")
+    return checkpoint.projections["weight"]
 
 
-def split_projections(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Split weights into the model's and those of a release's projections, by their names."""
-    return split_vidt(state) if is_vidt(state) else split_projector(state)
-
-
-def read_weights(file: Path) -> dict[str, Tensor]:
-    """Return all tensors of a weights file by our names."""
+def _read(file: Path) -> tuple[State, dict[str, str]]:
+    """All tensors of a weights file by our names, and what it says of itself."""
     try:
-        return load_file(file)
+        with safe_open(file, framework="pt") as opened:
+            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            return state, opened.metadata() or {}
     except SafetensorError as error:
         if file.suffix == ".safetensors":
             raise UserError(f"{file} is not a safetensors file: {error}.") from None
-    return read_release(file)
+    return read_release(file), {}
 
 
-def check_fit(model: nn.Module, state: dict[str, Tensor], file: Path) -> None:
+def check_fit(model: nn.Module, state: State, file: Path) -> None:
     """Raise ``UserError`` with every key that is missing, unexpected or of another shape."""
     expected = model.state_dict()
     differences = {
@@ -89,49 +150,16 @@ def checkpoint_file(path: str | Path) -> Path:
     return file
 
 
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """Return what a safetensors file says of itself: its ``recipe`` as JSON, among others."""
-    file = checkpoint_file(path)
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return opened.metadata() or {}
-    except SafetensorError as error:
-        if file.suffix != ".safetensors":
-            return {}
-        raise UserError(f"{file} is not a safetensors file: {error}.") from None
-
-
-def architecture_of(state: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    """Return the name of the paper's model that ``state`` is of, and its keyword arguments.
-
-    The name is empty where the weights are of none of them.
-    """
-    if is_vidt(state):
-        return name_of(state), options_of(state)
-    width = next((state[key].shape[-1] for key in _WIDE if key in state), 0)
-    has_stem = any(key.startswith("patch_embed.conv.") for key in state)
-    if not has_stem or width not in _DEIT_WIDTHS:
-        return "", {}
-    shape = {}
-    if "head.weight" in state:
-        shape["num_classes"] = len(state["head.weight"])
-    if "pos_embed" in state:
-        shape["img_size"] = 16 * math.isqrt(state["pos_embed"].shape[1] - 2)
-    return _DEIT_WIDTHS[width], shape
-
-
-def write_converted(
-    state: dict[str, Tensor], projections: dict[str, Tensor], target: Path, metadata: dict[str, str]
-) -> list[Path]:
+def write_converted(checkpoint: Checkpoint, target: Path, metadata: dict[str, str]) -> list[Path]:
     """Write weights, and projections beside them, as safetensors; return the files.
 
     Raises:
         UserError: if a file is there already.
     """
     beside = target.with_name(f"{target.stem}-projection.safetensors")
-    parts = [(target, state)]
-    if projections:
-        parts.append((beside, projections))
+    parts = [(target, checkpoint.state)]
+    if checkpoint.projections:
+        parts.append((beside, checkpoint.projections))
     for file, _ in parts:
         if file.exists():
             raise UserError(f"{file} exists already; name a new file.")

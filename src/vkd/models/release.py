@@ -24,9 +24,6 @@ _HARMLESS: list[Any] = [
 ]
 _WEIGHTS = ("student", "model", "state_dict", "model_state_dict")
 _RENAMED = {"conv_embed.": "patch_embed."}
-PROJECTOR = "projector."
-_ORIGINAL = f"{PROJECTOR}parametrizations.weight.original"
-_BASE = f"{PROJECTOR}parametrizations.weight.0.base"
 
 
 def read_release(file: Path) -> dict[str, Tensor]:
@@ -74,17 +71,6 @@ def _unpickle(file: Path) -> Any:
         raise UserError(f"{file} is not a checkpoint of PyTorch or safetensors.") from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError):
         raise UserError(f"{file} is not a checkpoint of PyTorch or safetensors.") from None
-
-
-def split_projector(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Split a release's weights into the model's and the projector's.
-
-    The latter is the orthonormal matrix ``weight`` (teacher_dim, student_dim), if there is one.
-    """
-    model = {key: value for key, value in state.items() if not key.startswith(PROJECTOR)}
-    if _ORIGINAL not in state:
-        return model, {}
-    return model, {"weight": orthogonal_weight(state[_ORIGINAL], state[_BASE])}
 
 
 def orthogonal_weight(original: Tensor, base: Tensor) -> Tensor:

@@ -1,48 +1,37 @@
-"""The model card beside a run's weights, and the sizes of a model as the field reports them."""
+"""The model card beside a run's weights."""
 
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from vkd.config import TrainingConfig
 from vkd.reporting.environment import environment
 
 
-def model_facts(model: nn.Module, *inputs: Tensor) -> dict[str, float]:
-    """Return the number of ``parameters`` and of multiply-adds (``macs``) for one image.
-
-    Multiply-adds are what papers on vision models call FLOPs. ``inputs`` are an example of what
-    the model takes, a batch of one.
-    """
-    device = next(model.parameters()).device
-    training = model.training
-    # The counter follows gradients, and stumbles over views of parameters that need one.
-    detached = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        placed = tuple(part.to(device) for part in inputs)
-        torch.func.functional_call(model.eval(), detached, placed)
-    model.train(training)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return {"parameters": parameters, "macs": counter.get_total_flops() // 2}
-
-
 def write_model_card(
-    file: Path, config: TrainingConfig, metrics: dict[str, float], facts: dict[str, float]
+    file: Path, config: TrainingConfig, metrics: dict[str, float], cost: dict[str, float]
 ) -> None:
-    """Write a card for the hub of Hugging Face; one that a user has edited is left alone."""
+    """Write a card for the hub of Hugging Face; one that a user has edited is left alone.
+
+    Args:
+        file: the card.
+        config: the recipe.
+        metrics: on the validation split.
+        cost: ``parameters`` and ``macs`` of the model.
+    """
     if file.exists() and "<!-- written by vkd -->" not in file.read_text():
         return
     fields = asdict(config)
-    student = fields.get("student") or fields["model"]
-    teacher = fields.get("teacher", "")
+    names = config.model_names() | config.objects
+    student, teacher = names.get("student", config.task), names.get("teacher", "")
+    loading = f'vkd.create_model("{student}", checkpoint="model.safetensors")'
+    if "student" in config.objects:
+        loading = f'vkd.load_checkpoint({student}(), "model.safetensors")  # your own network'
     data = ModelCardData(library_name="vkd", tags=["knowledge-distillation", "vkd"])
     measured = "\n".join(f"| {name} | {value:.4g} |" for name, value in metrics.items())
-    taught = f", taught by {teacher}" if teacher else ""
+    distilled = f", distilled from {teacher}" if teacher else ""
     content = f"""---
 {data.to_yaml()}
 ---
@@ -50,18 +39,18 @@ def write_model_card(
 
 # {student}
 
-Trained on {fields.get("dataset", "")}{taught}.
+Trained on {fields.get("dataset", "")}{distilled}.
 
 | validation metric | value |
 | --- | --- |
 {measured}
 
-{facts["parameters"] / 1e6:.2f} M parameters, {facts["macs"] / 1e9:.3f} G multiply-adds an image.
+{cost["parameters"] / 1e6:.2f} M parameters, {cost["macs"] / 1e9:.3f} G multiply-adds an image.
 
 ```python
 import vkd
 
-model = vkd.create_model("{student}", checkpoint="model.safetensors")
+model = {loading}
 ```
 
 ## Recipe

@@ -3,27 +3,40 @@
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import yaml
 from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vkd.config import TrainingConfig, config_of, read_recipe, write_recipe
-from vkd.errors import UserError
+from vkd.config import TrainingConfig, write_recipe
+from vkd.errors import FieldError, UserError
 
+_PROGRESS = "progress.json"
 # These change how fast a run goes, or where, but not what it computes.
-_FREE_ON_RESUME = {"device", "workers", "tensorboard", "checkpoint_every", "compile"}
+_FREE_ON_RESUME = {"device", "workers", "trackers", "log_every", "checkpoint_every", "compile"}
 
 
 @dataclass
 class Progress:
-    """How far a run has come: finished ``epoch``s and optimiser ``updates``."""
+    """How far a run has come.
+
+    Attributes:
+        epoch: finished epochs.
+        updates: steps of the optimiser.
+        rollbacks: times that the run went back to a checkpoint.
+        diverted: whether it went back to this one, and so goes on with other random numbers.
+        task: what the task remembers of the run, see ``Task.progress``.
+    """
 
     epoch: int = 0
     updates: int = 0
+    rollbacks: int = 0
+    diverted: bool = False
+    task: dict[str, float] = field(default_factory=dict)
 
 
 def open_run_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
@@ -36,21 +49,22 @@ def open_run_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
     recipe = folder / "recipe.yaml"
     if not recipe.is_file():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"--output {folder} exists and is not a run; name a new folder.")
+            raise FieldError("output", f"{folder} exists and is not a run; name a new folder.")
         folder.mkdir(parents=True, exist_ok=True)
         write_recipe(config, recipe)
         return
     if not resume:
-        raise UserError(
-            f"--output {folder} already holds a run; go on with --resume or name a new folder."
+        raise FieldError(
+            "output", f"{folder} already holds a run; resume it (--resume) or name a new folder."
         )
-    before, now = asdict(config_of(read_recipe(str(recipe)))), asdict(config)
+    saved, _ = type(config).upgraded(yaml.safe_load(recipe.read_text()))
+    before, now = asdict(type(config)(**saved)), asdict(config)
     for name in before.keys() - _FREE_ON_RESUME:
         if before[name] != now[name]:
-            flag = "--" + name.replace("_", "-")
-            raise UserError(
-                f"{flag} is {now[name]!r} but the run in {folder} has {before[name]!r}; "
-                "a resumed run cannot change it."
+            raise FieldError(
+                name,
+                f"is {now[name]!r} but the run in {folder} has {before[name]!r}; a resumed run "
+                "cannot change it.",
             )
 
 
@@ -65,12 +79,23 @@ def save_state(accelerator: Accelerator, folder: Path, progress: Progress) -> No
     accelerator.save_state(str(partial))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        (partial / "progress.json").write_text(json.dumps(asdict(progress)))
+        _write_json(partial / _PROGRESS, asdict(progress))
         shutil.rmtree(partial.with_name(name), ignore_errors=True)
         partial.rename(partial.with_name(name))
         for older in _states(folder)[:-1]:
             shutil.rmtree(older)
     accelerator.wait_for_everyone()
+
+
+def rewrite_progress(folder: Path, progress: Progress) -> None:
+    """Keep, beside the newest state, how far a run has come that went back to it."""
+    _write_json(_states(folder)[-1] / _PROGRESS, asdict(progress))
+
+
+def _write_json(file: Path, content: Any) -> None:
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(content))
+    os.replace(partial, file)
 
 
 def load_state(accelerator: Accelerator, folder: Path) -> Progress:
@@ -79,8 +104,10 @@ def load_state(accelerator: Accelerator, folder: Path) -> Progress:
     if not states:
         return Progress()
     accelerator.load_state(str(states[-1]))
-    saved = json.loads((states[-1] / "progress.json").read_text())
-    return Progress(**{field.name: saved[field.name] for field in fields(Progress)})
+    saved = json.loads((states[-1] / _PROGRESS).read_text())
+    # States of earlier versions lack what is counted since.
+    known = {item.name for item in fields(Progress)}
+    return Progress(**{name: value for name, value in saved.items() if name in known})
 
 
 def _states(folder: Path) -> list[Path]:
@@ -107,4 +134,9 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     file = folder / "metrics.jsonl"
     if not file.is_file():
         raise UserError(f"{folder} is not a run folder: it has no metrics.jsonl.")
+    return read_records(file)
+
+
+def read_records(file: Path) -> list[dict[str, Any]]:
+    """Return the records of a file with one JSON object a line; half a last line is left out."""
     return [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]

@@ -1,7 +1,9 @@
 """What the trainer asks of a task."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -9,64 +11,182 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+Predict = Callable[..., Any]
 
-@dataclass
-class Turn:
-    """A module with an optimiser of its own, which steps ``every`` so many updates.
 
-    Called with a batch, ``module`` returns its weighted loss terms by name. Where it has them,
-    ``no_weight_decay()`` gives names of parameters that are not decayed, and ``lr_scale(name)``
-    the share of the learning rate that a parameter gets.
+@runtime_checkable
+class NamesUndecayed(Protocol):
+    """A network that names parameters which weight decay must spare, as timm's do."""
+
+    def no_weight_decay(self) -> set[str]: ...
+
+
+class TrainingModule(nn.Module):
+    """Networks with their losses: what one optimiser trains.
+
+    Called with a batch it returns its weighted loss terms by name. Called with ``predict=True`` it
+    runs the deployed network, through the same wrapper, which gathers weights where they are
+    sharded.
+
+    Attributes:
+        deployed: name of the submodule that is evaluated and saved.
     """
 
-    module: nn.Module
+    deployed: ClassVar[str] = "student"
+
+    def losses(self, batch: Any) -> dict[str, Tensor]:
+        """Return the weighted loss terms of a training batch by name, each a scalar."""
+        raise NotImplementedError
+
+    def predict(self, *inputs: Any) -> Any:
+        """Return what the deployed network says of ``inputs``."""
+        return self.get_submodule(self.deployed)(*inputs)
+
+    def forward(self, *inputs: Any, predict: bool = False) -> Any:
+        """Return ``losses`` of a batch, or ``predict`` of inputs."""
+        return self.predict(*inputs) if predict else self.losses(*inputs)
+
+    def undecayed(self) -> set[str]:
+        """Return the names of parameters that weight decay spares, beside biases and norms.
+
+        By default those that the deployed network names.
+        """
+        return self.undecayed_in(self.deployed)
+
+    def undecayed_in(self, *parts: str) -> set[str]:
+        """Return the parameters that the networks ``parts`` ask to spare, by full name."""
+        names: set[str] = set()
+        for part in parts:
+            module = self.get_submodule(part)
+            if isinstance(module, NamesUndecayed):
+                names |= {f"{part}.{name}" for name in module.no_weight_decay()}
+        return names
+
+    def parameters_in(self, *parts: str) -> set[str]:
+        """Return the names of all parameters of the submodules ``parts``."""
+        return {
+            f"{part}.{name}"
+            for part in parts
+            for name, _ in self.get_submodule(part).named_parameters()
+        }
+
+    def lr_scale(self, name: str) -> float:
+        """Return the share of the learning rate that the parameter ``name`` gets."""
+        return 1.0
+
+    def state_of(self, part: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the part of this module's whole ``state`` that belongs to a submodule.
+
+        Raises:
+            AttributeError: if there is no such submodule.
+        """
+        own = self.get_submodule(part).state_dict()
+        return {name: state[f"{part}.{name}"] for name in own}
+
+
+@dataclass
+class OptimizerStep:
+    """A module with an optimiser of its own, which steps once in ``every`` updates."""
+
+    module: TrainingModule
     every: int = 1
 
 
-class Task(ABC):
-    """Models with their data, losses and metrics.
+@dataclass(frozen=True, kw_only=True)
+class Objects:
+    """What is given as Python objects, and so takes the place of names in a recipe.
 
     Attributes:
-        turns: what is trained; of most tasks one. The first one's module, called with what
-            ``model`` takes instead of a batch, returns what ``model`` says.
-        model: the part of the first turn's module that is evaluated and deployed.
+        student: the network to train.
+        teacher: a network, or anything with the interface of ``vkd.teacher.Teacher``.
+        loss: makes the method of the sizes that a task has, for example a subclass of
+            ``vkd.methods.method.Method``.
+        data: the splits, as the task's reader returns them.
+    """
+
+    student: nn.Module | None = None
+    teacher: Any = None
+    loss: Callable[..., nn.Module] | None = None
+    data: Any = None
+
+    def given(self) -> dict[str, str]:
+        """Return the names of the types of what is given, by role."""
+        roles = {
+            "student": self.student,
+            "teacher": self.teacher,
+            "loss": self.loss,
+            "data": self.data,
+        }
+        return {
+            role: value.__name__ if isinstance(value, type) else type(value).__name__
+            for role, value in roles.items()
+            if value is not None
+        }
+
+
+class Task(ABC):
+    """Networks with their data, losses and metrics.
+
+    Attributes:
+        steps: what is trained, each by an optimiser of its own; for most tasks one. The deployed
+            network of the first is the model that is evaluated and saved.
         metric: the name of the metric to show.
     """
 
     metric: str
-    turns: list[Turn]
-    model: nn.Module
+    steps: list[OptimizerStep]
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that is evaluated and saved."""
+        module = self.steps[0].module
+        return module.get_submodule(module.deployed)
 
     @abstractmethod
-    def facts(self) -> dict[str, float]:
-        """Sizes of the model, such as ``parameters``."""
+    def cost(self) -> dict[str, float]:
+        """Return ``parameters`` and multiply-adds (``macs``) of the model."""
 
     @abstractmethod
     def train_loader(self) -> DataLoader:
-        """Batches to train on, shuffled, without an incomplete last one."""
+        """Return batches to train on, shuffled, without an incomplete last one."""
 
     @abstractmethod
     def validation_loader(self) -> DataLoader:
-        """Batches to evaluate on during training."""
+        """Return batches to evaluate on during training."""
 
     @abstractmethod
     def evaluate(
-        self, model: nn.Module, batches: DataLoader, accelerator: Accelerator
+        self, predict: Predict, batches: DataLoader, accelerator: Accelerator
     ) -> dict[str, float]:
-        """Metrics of ``model``, each sample counted once on any number of processes."""
+        """Return metrics of the model, each sample counted once on any number of processes.
+
+        Args:
+            predict: runs the model, in eval mode, on inputs; under averaging the averaged one.
+            batches: of ``validation_loader``, spread over the processes.
+            accelerator: of the processes.
+        """
 
     @abstractmethod
     def metadata(self) -> dict[str, str]:
-        """What the weights file says of itself, beside the recipe."""
+        """Return what the weights file says of itself, beside the recipe."""
 
-    def extra_state(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-        """Tensors of the modules' ``state`` to save beside the weights, by file name."""
+    def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+        """Return tensors to save beside the weights, by file name, from each step's state."""
         return {}
 
-    def illustrate(self, model: nn.Module, device: torch.device) -> Image.Image | None:
-        """A picture of what ``model`` does, to be kept for the report."""
+    def sample_image(self, predict: Predict, device: torch.device) -> Image.Image | None:
+        """Return a picture of what the model does, for the report."""
         return None
 
-    def diagnose(self, terms: dict[str, float], metrics: dict[str, float]) -> str:
-        """What is wrong with an epoch's mean loss ``terms`` and ``metrics``, if anything is."""
+    def check_health(self, terms: dict[str, float], metrics: dict[str, float]) -> str:
+        """Return what is wrong with an epoch's mean loss ``terms`` and ``metrics``; or nothing."""
         return ""
+
+    def progress(self) -> dict[str, float]:
+        """Return what ``check_health`` remembers, to be saved with a run's state."""
+        return {}
+
+    def resume(self, progress: dict[str, float]) -> None:
+        """Take back what ``progress`` returned."""
+
+

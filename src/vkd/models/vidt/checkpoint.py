@@ -5,7 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
+from vkd.models.adapter import Adapter
 from vkd.models.release import orthogonal_weight
+from vkd.models.vidt.variants import SWIN
 
 # Stored by the release and never used: the copies of the box heads, level embeddings, and what
 # was meant for detection tokens in merging and after stages.
@@ -14,15 +16,7 @@ _UNUSED = re.compile(
     r".*\.downsample\.(expansion|norm2)\.|.*\.relative_position_index$|.*\.attn_mask$"
 )
 _PROJECTOR = re.compile(r"(?:patch|neck_det|body_det)_projector(?:_(\d))?\.(.+)$")
-_DEPTHS_AND_WIDTHS = {
-    (48, 6): "vidt_nano",
-    (96, 6): "vidt_tiny",
-    (96, 18): "vidt_small",
-    (128, 18): "vidt_base",
-    (192, 18): "vidt_large",
-    (16, 2): "vidt_digits",
-    (32, 2): "vidt_digits_large",
-}
+_BY_SIZE = {(swin["embed_dim"], swin["depths"][2]): name for name, swin in SWIN.items()}
 
 
 def is_vidt(state: dict[str, Tensor]) -> bool:
@@ -57,14 +51,14 @@ def split_vidt(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, T
 def name_of(state: dict[str, Tensor]) -> str:
     """Return which ViDT the weights are of; empty for none of ours."""
     blocks = {key.split(".")[4] for key in state if key.startswith("backbone.layers.2.blocks.")}
-    return _DEPTHS_AND_WIDTHS.get((state["backbone.det_token"].shape[-1], len(blocks)), "")
+    return _BY_SIZE.get((state["backbone.det_token"].shape[-1], len(blocks)), "")
 
 
 def options_of(state: dict[str, Tensor]) -> dict[str, Any]:
     """Return the keyword arguments with which a model fits the weights."""
     has_neck = any(key.startswith("transformer.") for key in state)
     head = "class_embed.0.weight" if has_neck else "class_embed.weight"
-    options: dict[str, Any] = {"method": "vidt" if has_neck else "vidt_wo_neck"}
+    options: dict[str, Any] = {"architecture": "vidt" if has_neck else "vidt_wo_neck"}
     sizes = {
         "num_classes": (head, 0),
         "num_det_tokens": ("backbone.det_token", 1),
@@ -93,3 +87,10 @@ def body_weights(swin: dict[str, Tensor]) -> dict[str, Tensor]:
             key = f"layers.{int(stage) - 1}.{rest}"
         weights[key] = value
     return weights
+
+
+ADAPTER = Adapter(
+    recognises=is_vidt,
+    architecture=lambda state: (name_of(state), options_of(state)),
+    split=split_vidt,
+)

@@ -1,0 +1,60 @@
+"""``vkd.cache``."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vkd.api.networks import check_names, missing_networks
+from vkd.api.train import with_networks
+from vkd.config import DistillationConfig, TrainingConfig
+from vkd.errors import FieldError, UserError
+from vkd.recipe import as_config
+from vkd.tasks import task_of
+from vkd.training.spec import resolve
+from vkd.training.trainer import make_accelerator
+
+
+def cache(
+    recipe: str | TrainingConfig,
+    folder: str | Path,
+    *,
+    views: int = 0,
+    dtype: str = "float16",
+    show: bool = True,
+    **changes: Any,
+) -> dict[str, float]:
+    """Run a recipe's teacher once over its training images and store the outputs.
+
+    A teacher that has a recipe but no checkpoint is trained first, in the folder ``teacher``. A
+    store that is not complete is completed.
+
+    Args:
+        recipe: name, YAML file, or config.
+        folder: of the store.
+        views: augmented views of each image; 0 for one, where no augmentation is random.
+        dtype: of the numbers, float16 or float32.
+        show: print progress.
+        **changes: fields of the recipe to change.
+
+    Returns:
+        Sizes of the store.
+
+    Raises:
+        UserError: if the recipe has no teacher, or one that no store can replace; or the folder is
+            taken.
+        RunError: if the outputs do not fit the disk or the dtype.
+    """
+    config, folder = as_config(recipe, changes), Path(folder)
+    spec = task_of(config)
+    if spec.cache is None:
+        able = "classification"
+        raise UserError(f"Teachers of {spec.name} cannot be stored; those of {able} can.")
+    if not (isinstance(config, DistillationConfig) and config.needs_teacher):
+        raise FieldError("feature_weight", "and every other weight of a teacher is 0.")
+    replace(config, teacher_store=str(folder))  # type: ignore[call-arg]
+    check_names(config)
+    missing_networks(config)
+    accelerator = make_accelerator(config)
+    with accelerator.main_process_first():
+        filler = resolve(spec.cache)(config, folder, views, dtype)
+    return filler.fill(with_networks(config, folder, show), accelerator, show)

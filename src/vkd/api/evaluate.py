@@ -1,0 +1,44 @@
+"""``vkd.evaluate``."""
+
+from typing import Any
+
+from torch import nn
+
+from vkd.api.checkpoints import checkpoint_with_recipe, options_from
+from vkd.tasks import task_of
+from vkd.training.spec import resolve
+from vkd.training.task import Objects
+from vkd.training.trainer import make_accelerator
+
+
+def evaluate(
+    checkpoint: str,
+    recipe: str = "",
+    *,
+    student: nn.Module | None = None,
+    data: Any = None,
+    **changes: Any,
+) -> dict[str, float]:
+    """Return the test metrics of a checkpoint, a weights file or run folder.
+
+    Beside the task's metrics: ``parameters`` and multiply-adds (``macs``) of the model and
+    ``images_per_second`` of this evaluation, data loading included.
+
+    Args:
+        checkpoint: weights file or run folder.
+        recipe: name or file, where the checkpoint does not name its own.
+        student: your own network, where the run was trained with one.
+        data: your own splits, likewise.
+        **changes: fields of the recipe to change, for example ``data_path``, and options of the
+            task's own evaluation.
+
+    Raises:
+        UserError: if it is not a checkpoint, or not one of the recipe's model.
+    """
+    objects = Objects(student=student, data=data)
+    read, config, options = checkpoint_with_recipe(
+        checkpoint, recipe, objects, changes, lambda spec: spec.evaluate_options
+    )
+    spec = task_of(config)
+    settings = options_from(spec.evaluate_options, options, spec.name)
+    return resolve(spec.evaluate)(config, read, make_accelerator(config), settings, objects)

@@ -1,0 +1,114 @@
+"""``vkd.train``."""
+
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import set_seed
+from torch import nn
+
+from vkd.api.networks import check_names, missing_networks, recipe_of_network, with_checkpoint
+from vkd.config import DistillationConfig, TrainingConfig
+from vkd.errors import FieldError
+from vkd.recipe import as_config
+from vkd.reporting.model_card import write_model_card
+from vkd.tasks import task_of
+from vkd.training.checkpoint import open_run_folder
+from vkd.training.optimization import check_training
+from vkd.training.spec import resolve
+from vkd.training.task import Objects, Task
+from vkd.training.trackers import check_trackers
+from vkd.training.trainer import Trainer, make_accelerator
+
+
+def train(
+    recipe: str | TrainingConfig,
+    folder: str | Path = "",
+    *,
+    resume: bool = False,
+    show: bool = True,
+    student: nn.Module | None = None,
+    teacher: Any = None,
+    loss: Any = None,
+    data: Any = None,
+    **changes: Any,
+) -> dict[str, float]:
+    """Train by a recipe into a run folder and return the validation metrics.
+
+    A teacher that has a recipe but no checkpoint is trained first, in the folder ``teacher``, and
+    likewise an ``extractor`` of metrics.
+
+    Args:
+        recipe: name, YAML file, or config.
+        folder: the run folder; ``runs/RECIPE`` by default.
+        resume: go on with the run in the folder from its last checkpoint.
+        show: print progress.
+        student: your own network in place of the recipe's.
+        teacher: your own network, or anything with the interface of ``vkd.teacher.Teacher``.
+        loss: your own method: called with ``vkd.methods.method.Sizes``, it returns a module that
+            maps ``Signals`` to a scalar; a subclass of ``vkd.methods.method.Method`` does.
+        data: your own splits, see ``vkd.splits_of``.
+        **changes: fields of the recipe to change, for example ``epochs=3``.
+
+    Raises:
+        UserError: if the folder is taken, or the recipe asks for what is not there.
+        RunError: if training diverges.
+    """
+    objects = Objects(student=student, teacher=teacher, loss=loss, data=data)
+    config = as_config(recipe, changes | _given(objects))
+    target = Path(folder or f"runs/{Path(recipe).stem if isinstance(recipe, str) else config.task}")
+    _check(config, objects)
+    accelerator = make_accelerator(config)
+    with accelerator.main_process_first():
+        # Only the first process may make the folder; the others find the first one's recipe.
+        open_run_folder(target, config, resume or not accelerator.is_main_process)
+    config = with_networks(config, target, show)
+    accelerator = make_accelerator(config)
+    task, cost = _build(config, objects)
+    metrics = Trainer(task, config, target, accelerator, show).fit(resume)
+    if accelerator.is_main_process:
+        write_model_card(target / "README.md", config, metrics, cost)
+    return metrics
+
+
+def _given(objects: Objects) -> dict[str, Any]:
+    """What the recipe says of objects: their types, as the rest cannot be built again."""
+    given = objects.given()
+    return {"objects": given} if given else {}
+
+
+def _check(config: TrainingConfig, objects: Objects) -> None:
+    check_training(config)
+    check_trackers(config.tracker_names)
+    check_names(config)
+    missing_networks(config)
+    is_weightless = isinstance(config, DistillationConfig) and not config.feature_weight
+    if objects.loss is not None and is_weightless:
+        raise FieldError("feature_weight", "is 0, so the loss that is given would have no effect.")
+
+
+def _build(config: TrainingConfig, objects: Objects) -> tuple[Task, dict[str, float]]:
+    set_seed(config.seed)
+    task = resolve(task_of(config).task)(config, objects)
+    cost = task.cost()
+    # Equal weights everywhere, but not the same mixing and dropout on every process.
+    set_seed(config.seed, device_specific=True)
+    return task, cost
+
+
+def with_networks(config: TrainingConfig, folder: Path, show: bool) -> TrainingConfig:
+    """Return the config with the checkpoints of the frozen networks that it needs.
+
+    Those that have only a recipe are trained, each in a folder of ``folder``.
+    """
+    for network in missing_networks(config):
+        place = folder / network.role
+        own = recipe_of_network(network)
+        train(own, place, resume=(place / "recipe.yaml").is_file(), show=show)
+        config = with_checkpoint(config, network, place)
+    return config
+
+
+def end_processes() -> None:
+    """Leave the process group, if torchrun or accelerate made one; call it last."""
+    PartialState().destroy_process_group()

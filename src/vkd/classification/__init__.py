@@ -1,0 +1,1 @@
+"""Image classification: a student alone, or distilled from logits, features or both."""

@@ -1,0 +1,117 @@
+"""Filling a store with a teacher's outputs, so that students need no teacher."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import Subset
+
+from vkd.classification.config import ClassificationConfig
+from vkd.classification.distillation import output_sizes
+from vkd.classification.task import training_splits
+from vkd.classification.teachers import describe_store, network_teacher
+from vkd.data.images import loader
+from vkd.data.views import Views
+from vkd.errors import FieldError, RunError, as_user_error
+from vkd.store import file_of, open_store, write_rows
+from vkd.teacher import Teacher, TeacherOutput, joined
+from vkd.training.task import Objects
+
+
+class StoreFiller:
+    """A store for a recipe that is to be filled.
+
+    Args:
+        config: the recipe; its seed draws the augmentation.
+        folder: of the store, new or not yet complete.
+        views: augmented views of each image; 0 for one, where no augmentation is random.
+        dtype: of the numbers, float16 or float32.
+
+    Raises:
+        UserError: if the folder holds something else, there are no images to train on, or it
+            takes ``views`` to say how many.
+    """
+
+    def __init__(self, config: ClassificationConfig, folder: Path, views: int, dtype: str) -> None:
+        self.folder = folder
+        self.splits = training_splits(config, Objects())
+        if not views and self.splits.constant is None:
+            raise FieldError(
+                "views",
+                "must be the number of augmented views of each image to store; the recipe "
+                "augments its images at random.",
+            )
+        views = views or 1
+        self.images = Views(self.splits.train, views, config.seed)
+        self.description = describe_store(config, self.splits, views, config.seed, dtype)
+        with as_user_error("output"):
+            open_store(folder, self.description)
+
+    def fill(
+        self, config: ClassificationConfig, accelerator: Accelerator, show: bool
+    ) -> dict[str, float]:
+        """Run the teacher for all rows that are missing; each process takes every n-th file.
+
+        Args:
+            config: the recipe, with its teacher's checkpoint.
+            accelerator: of the processes.
+            show: print progress.
+
+        Returns:
+            ``rows``, ``views``, the numbers of ``features`` and ``logits`` of each row, and the
+            store's ``megabytes``.
+
+        Raises:
+            UserError: if the teacher is not there, or does not suit the images.
+            RunError: if the disk is too small, or outputs are not finite.
+        """
+        description = self.description
+        teacher, widths = self._teacher(config)
+        row_bytes = sum(widths.values()) * getattr(torch, description.dtype).itemsize
+        numbers = range(accelerator.process_index, description.files, accelerator.num_processes)
+        missing = [n for n in numbers if not file_of(self.folder, n).is_file()]
+        self._require_space(row_bytes * sum(len(description.rows_of(n)) for n in missing))
+        is_hidden = not (show and accelerator.is_main_process)
+        for number in track(missing, "files", console=Console(stderr=True), disable=is_hidden):
+            batches = self._batches(number, config)
+            self._write(number, [_output(teacher, images, accelerator) for images in batches])
+        accelerator.wait_for_everyone()
+        sizes = {"rows": description.rows, "views": description.views, **widths}
+        return sizes | {"megabytes": description.rows * row_bytes / 1e6}
+
+    def _teacher(self, config: ClassificationConfig) -> tuple[Teacher, dict[str, int]]:
+        """The teacher, and the widths of its outputs."""
+        teacher = network_teacher(config, self.splits.format)
+        with as_user_error("teacher_layer"):
+            sizes = output_sizes(teacher(torch.zeros(2, *self.splits.shape)))
+        return teacher, {"features": sizes.features, "logits": sizes.classes}
+
+    def _require_space(self, needed: int) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise RunError(
+                f"The outputs take {needed / 1e9:.1f} GB and {self.folder} has {free / 1e9:.1f} GB "
+                "left; store fewer views."
+            )
+
+    def _batches(self, number: int, config: ClassificationConfig) -> Iterator[Tensor]:
+        rows = Subset(self.images, self.description.rows_of(number))
+        for images, _, _ in loader(rows, config.batch_size, workers=config.workers):
+            yield images
+
+    def _write(self, number: int, parts: list[TeacherOutput]) -> None:
+        try:
+            write_rows(file_of(self.folder, number), joined(parts), self.description.dtype)
+        except ValueError as error:
+            raise RunError(f"{error} Set dtype float32, if it was not.") from None
+
+
+def _output(teacher: Teacher, images: Tensor, accelerator: Accelerator) -> TeacherOutput:
+    with accelerator.autocast():
+        output = teacher(images.to(accelerator.device))
+    return output.mapped(lambda part: part.float().cpu())

@@ -1,0 +1,138 @@
+"""The fields of image classification."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from vkd.config import DistillationConfig
+from vkd.methods.catalogue import NO_METHOD, method_entry
+
+# What each data set reads beside the fields that all do.
+SMALL_FIELDS = {"crop_padding", "flip", "train_fraction"}
+PHOTOGRAPH_FIELDS = {"input_size", "augmentation", "color_jitter", "flip", "max_corrupt"}
+DATASET_FIELDS = {
+    "digits": SMALL_FIELDS,
+    "fashion-mnist": SMALL_FIELDS,
+    "folder": PHOTOGRAPH_FIELDS,
+    "wds": PHOTOGRAPH_FIELDS,
+    "hfds": PHOTOGRAPH_FIELDS,
+}
+
+
+@dataclass(kw_only=True)
+class ClassificationConfig(DistillationConfig):
+    """Fields of image classification.
+
+    Attributes:
+        dataset: digits; fashion-mnist; folder for images in train/CLASS and val/CLASS, as
+            ImageNet comes; wds for shards of WebDataset; hfds for parquet files or a name on the
+            hub of Hugging Face.
+        data_path: folder (or name) of the data, where the data set is not found by itself.
+        student: name of the model to train, of `vkd models` or timm.
+        student_layer: the student's submodule whose output is matched.
+        teacher_layer: the teacher's submodule whose output is the target; empty for its last.
+        teacher_store: folder of `vkd cache`, whose outputs take the teacher's place.
+        logit_weight: weight of the divergence from the teacher's logits; 0 for none.
+        temperature: of that divergence.
+        label_smoothing: of the cross-entropy with the labels.
+        crop_padding: pixels of padding before a random crop back to size; 0 for no augmentation
+            (digits, fashion-mnist).
+        flip: mirror half of the training images.
+        input_size: side of photographs in pixels (folder, wds, hfds).
+        augmentation: three-augment makes each photograph grey, solarised or blurred.
+        color_jitter: strength of random changes of colour, for photographs.
+        mixup: alpha of mixup; 0 for none.
+        cutmix: alpha of cutmix; where mixup is on as well, each is used for half of the batches.
+        repeated_augmentation: augmented views of an image in an epoch.
+        drop_path: stochastic depth of the student.
+        max_corrupt: unreadable photographs to skip before the run is ended.
+        train_fraction: share of the training split to train on (digits, fashion-mnist).
+    """
+
+    task: str = "classification"
+    dataset: Literal["digits", "fashion-mnist", "folder", "wds", "hfds"] = "digits"
+    student: str = "conv_vit_digits"
+    student_layer: str = "norm"
+    teacher_layer: str = ""
+    teacher_store: str = ""
+    logit_weight: float = 0.0
+    temperature: float = 1.0
+    label_smoothing: float = 0.0
+    crop_padding: int = 0
+    flip: bool = False
+    input_size: int = 224
+    augmentation: Literal["none", "three-augment"] = "none"
+    color_jitter: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    repeated_augmentation: int = 1
+    drop_path: float = 0.0
+    max_corrupt: int = 100
+    train_fraction: float = 1.0
+
+    COMPARABLE: ClassVar[tuple[str, ...]] = ("features", "logits")
+    GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "data": (
+            "dataset", "data_path", "input_size", "augmentation", "color_jitter", "crop_padding",
+            "flip", "mixup", "cutmix", "repeated_augmentation", "train_fraction", "max_corrupt",
+        ),
+        "student": ("student", "student_layer", "drop_path"),
+        "teacher": (
+            "teacher", "teacher_layer", "teacher_checkpoint", "teacher_recipe", "teacher_store",
+        ),
+        "method": (
+            "method", "method_options", "projection", "normalization", "distance",
+            "feature_weight", "logit_weight", "temperature", "label_smoothing",
+        ),
+    }  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_at_least(
+            0, "logit_weight", "crop_padding", "color_jitter", "mixup", "cutmix", "max_corrupt"
+        )
+        self.require_at_least(1, "input_size", "repeated_augmentation")
+        self.require("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
+        if self.mixup or self.cutmix:
+            self.require("batch_size", self.batch_size % 2 == 0, "even for mixup and cutmix")
+        if self.teacher_store:
+            for name, value in (("mixup", self.mixup), ("cutmix", self.cutmix)):
+                self.require(name, not value, "0 with a store, which holds no mixed images")
+            is_once = self.repeated_augmentation == 1
+            self.require("repeated_augmentation", is_once, "1 with a store, which has its views")
+        self.require("temperature", self.temperature > 0, "above 0")
+        self.require("train_fraction", 0 < self.train_fraction <= 1, "above 0 and at most 1")
+        self.require("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1")
+        self._check_read()
+
+    def _check_read(self) -> None:
+        every = SMALL_FIELDS | PHOTOGRAPH_FIELDS
+        if "data" in self.objects:
+            self.require_unread(every | {"data_path"}, "data given as an object")
+        else:
+            unread = every - DATASET_FIELDS[self.dataset]
+            unread |= {"data_path"} if self.dataset == "digits" else set()
+            self.require_unread(unread, f"dataset {self.dataset}")
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a loss of the recipe compares with a teacher."""
+        return self.feature_weight > 0 or self.logit_weight > 0
+
+    @property
+    def compares_features(self) -> bool:
+        """Whether a loss of the recipe compares features."""
+        return self.feature_weight > 0
+
+    @property
+    def logit_method(self) -> str:
+        """The method that compares logits; beside a method of features the plain divergence."""
+        is_own = self.method != NO_METHOD and method_entry(self.method).compares == "logits"
+        return self.method if is_own else "kd"
+
+    def method_values(self) -> dict[str, Any]:
+        """Return the recipe's fields that methods may take as options."""
+        return super().method_values() | {"temperature": self.temperature}
+
+    def frozen_networks(self) -> list[Any]:
+        """Return the teacher, if a loss needs it and neither store nor object takes its place."""
+        return [] if self.teacher_store else super().frozen_networks()

@@ -1,0 +1,57 @@
+"""The images of a classification recipe."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from vkd.classification.config import ClassificationConfig
+from vkd.data.images import Splits
+from vkd.data.photographs import read_photographs
+from vkd.data.small import READERS, read_small
+from vkd.data.transforms import IMAGENET, evaluation_transform, training_transform
+from vkd.errors import as_user_error
+from vkd.inputs import InputFormat
+from vkd.models.factory import published_config
+
+
+def read_splits(config: ClassificationConfig, inputs: InputFormat) -> Splits:
+    """Return the data of a recipe.
+
+    Args:
+        config: the recipe.
+        inputs: how the student takes photographs; small images are normalised by their own
+            statistics.
+
+    Raises:
+        UserError: if they are not where the recipe says.
+    """
+    with as_user_error("data_path"):
+        if config.dataset in READERS:
+            return read_small(
+                config.dataset,
+                config.data_path,
+                config.crop_padding,
+                config.flip,
+                config.train_fraction,
+            )
+        train, validation, classes = read_photographs(
+            config.dataset,
+            config.data_path,
+            training_transform(inputs, config.augmentation, config.color_jitter, config.flip),
+            evaluation_transform(inputs),
+            config.max_corrupt,
+        )
+    return Splits(train, validation, validation, inputs, classes)
+
+
+def student_format(config: ClassificationConfig, student: nn.Module | None = None) -> InputFormat:
+    """Return how a student takes photographs: as it is published, at the recipe's size.
+
+    Args:
+        config: the recipe.
+        student: given as an object.
+    """
+    published = InputFormat.from_pretrained_cfg(published_config(student or config.student))
+    if published is None or published.channels != IMAGENET.channels:
+        published = IMAGENET
+    return replace(published, size=(config.input_size, config.input_size))

@@ -1,0 +1,140 @@
+"""Using a trained classifier: its metrics, classes of image files, and its export."""
+
+import time
+from collections.abc import Sized
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import timm
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from vkd.classification.config import ClassificationConfig
+from vkd.classification.data import read_splits, student_format
+from vkd.classification.task import evaluate_classifier, evaluation_loader
+from vkd.data.image_files import open_image
+from vkd.data.transforms import IMAGENET, evaluation_transform, whole_transform
+from vkd.errors import UserError
+from vkd.inputs import InputFormat
+from vkd.models.checkpoints import Checkpoint, load_checkpoint
+from vkd.models.cost import model_cost
+from vkd.models.factory import create_model, fitting_options
+from vkd.training.spec import NoOptions
+from vkd.training.task import Objects
+
+
+def evaluate(
+    config: ClassificationConfig,
+    checkpoint: Checkpoint,
+    accelerator: Accelerator,
+    options: NoOptions,
+    objects: Objects,
+) -> dict[str, float]:
+    """Return the test metrics of a checkpoint, and its cost.
+
+    Raises:
+        UserError: if it does not fit the recipe's model, or has other classes than the data.
+    """
+    splits = objects.data or read_splits(config, input_format(config, checkpoint))
+    model = _model(config, checkpoint, objects, splits.shape, len(splits.classes))
+    cost = model_cost(model, torch.zeros(1, *splits.shape))
+    batches = evaluation_loader(config, splits.test)
+    model, batches = accelerator.prepare(model, batches)
+    began = time.perf_counter()
+    metrics = evaluate_classifier(model.eval(), batches, accelerator)
+    speed = len(cast(Sized, splits.test)) / (time.perf_counter() - began)
+    return metrics | cost | {"images_per_second": speed}
+
+
+def input_format(config: ClassificationConfig, checkpoint: Checkpoint) -> InputFormat:
+    """Return how a checkpoint's model takes images.
+
+    As its file says; else as the model is published, at the size that the weights tell; else as
+    the recipe has it.
+    """
+    if checkpoint.inputs:
+        found = InputFormat.from_dict(checkpoint.inputs)
+        # Files of earlier versions say nothing of the crop, which photographs had.
+        is_former = "crop" not in checkpoint.inputs and found.channels == IMAGENET.channels
+        return replace(found, crop=IMAGENET.crop) if is_former else found
+    side = checkpoint.options.get("img_size")
+    found = student_format(config)
+    return found if side is None else replace(found, size=(side, side))
+
+
+def _model(
+    config: ClassificationConfig,
+    checkpoint: Checkpoint,
+    objects: Objects,
+    shape: tuple[int, ...] = (),
+    classes: int = 0,
+) -> nn.Module:
+    """The checkpoint's network, in eval mode; the weights tell what is not given."""
+    if objects.student is not None:
+        return load_checkpoint(objects.student, checkpoint).eval()
+    options = fitting_options(config.student, shape, classes) if shape else {}
+    return create_model(config.student, checkpoint, **options).eval()
+
+
+@torch.no_grad()
+def predict(
+    config: ClassificationConfig,
+    checkpoint: Checkpoint,
+    images: list[str],
+    options: NoOptions,
+    objects: Objects,
+) -> list[dict[str, Any]]:
+    """Return the class and its probability for each image file.
+
+    What the checkpoint says of its classes and inputs is followed; without, ImageNet's are taken.
+
+    Raises:
+        UserError: if a file is not an image, or the checkpoint does not fit.
+    """
+    if not images:
+        raise UserError("IMAGE is required: files to classify.")
+    model = _model(config, checkpoint, objects)
+    inputs = input_format(config, checkpoint)
+    prepare, mode = _preparation(inputs), "L" if inputs.channels == 1 else "RGB"
+    batch = torch.stack([prepare(open_image(Path(file), mode)) for file in images])
+    probabilities = model(batch).softmax(1)
+    best, indices = probabilities.max(1)
+    names = checkpoint.classes or _imagenet_names(probabilities.shape[1])
+    return [
+        {"image": file, "class": names[index], "probability": round(score, 4)}
+        for file, score, index in zip(images, best.tolist(), indices.tolist(), strict=True)
+    ]
+
+
+def _preparation(inputs: InputFormat) -> v2.Transform:
+    """How an image file becomes an input, as in training: photographs are cropped."""
+    return evaluation_transform(inputs) if inputs.crop < 1 else whole_transform(inputs)
+
+
+def _imagenet_names(count: int) -> list[str]:
+    if count != 1000:
+        return [str(index) for index in range(count)]
+    info = timm.data.ImageNetInfo()
+    return [info.index_to_description(index) for index in range(count)]
+
+
+def export_inputs(
+    config: ClassificationConfig, checkpoint: Checkpoint, size: tuple[int, int]
+) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
+    """Return the classifier, an example of its inputs, and its output's name.
+
+    Args:
+        config: the recipe that the checkpoint belongs to.
+        checkpoint: the weights.
+        size: (height, width) of the images; 0 for that of training.
+    """
+    inputs = input_format(config, checkpoint)
+    usual = cast(tuple[int, int], inputs.size)
+    height, width = (given or own for given, own in zip(size, usual, strict=True))
+    shape = (inputs.channels, height, width)
+    fitting = (shape, len(checkpoint.classes)) if checkpoint.classes else ()
+    model = _model(config, checkpoint, Objects(), *fitting)
+    return model, {"images": torch.zeros(2, *shape)}, ["logits"]

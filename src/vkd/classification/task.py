@@ -1,0 +1,177 @@
+"""Classification as the trainer sees it, and its metrics."""
+
+import json
+from collections.abc import Sized
+from typing import cast
+
+import torch
+from accelerate import Accelerator
+from timm.data.distributed_sampler import RepeatAugSampler
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchmetrics.functional.classification import multiclass_stat_scores
+
+from vkd.classification.config import ClassificationConfig
+from vkd.classification.data import read_splits, student_format
+from vkd.classification.distillation import Distillation, distillation_of
+from vkd.classification.module import ClassificationModule
+from vkd.classification.teachers import teacher_of
+from vkd.data.images import Splits, loader
+from vkd.data.views import Views, ViewSampler
+from vkd.errors import FieldError
+from vkd.methods.method import Method
+from vkd.models.cost import model_cost
+from vkd.models.factory import create_model, fitting_options
+from vkd.store import DiskTeacher
+from vkd.training.task import Objects, OptimizerStep, Predict, Task
+
+
+class ClassificationTask(Task):
+    """Binds student, teacher, images and accuracy; see ``Task``.
+
+    Args:
+        config: the recipe, with ``teacher_checkpoint`` set where it has a teacher.
+        objects: what takes the place of names in the recipe.
+
+    Raises:
+        UserError: if there are no images to train on, or the teacher does not suit them.
+    """
+
+    metric = "accuracy"
+
+    def __init__(self, config: ClassificationConfig, objects: Objects | None = None) -> None:
+        objects = objects or Objects()
+        self.config = config
+        self.splits = training_splits(config, objects)
+        self.example = torch.zeros(2, *self.splits.shape)
+        self.images = cast(Dataset, self.splits.train)
+        student = objects.student or create_student(config, self.splits)
+        distillation = self._distillation(student, objects) if config.needs_teacher else None
+        module = ClassificationModule(student, config, len(self.splits.classes), distillation)
+        self.steps = [OptimizerStep(module)]
+
+    def _distillation(self, student: nn.Module, objects: Objects) -> Distillation:
+        samples = len(cast(Sized, self.splits.train))
+        teacher, sizes = teacher_of(self.config, self.splits, self.example, objects)
+        if isinstance(teacher, DiskTeacher):
+            self.images = Views(
+                self.splits.train, teacher.description.views, teacher.description.seed
+            )
+        return distillation_of(
+            self.config, student, teacher, sizes, samples, self.example, objects
+        )
+
+    def cost(self) -> dict[str, float]:
+        """Return parameters and multiply-adds of the student."""
+        return model_cost(self.model, self.example[:1])
+
+    def train_loader(self) -> DataLoader:
+        """Return shuffled batches of the training split."""
+        config = self.config
+        return loader(
+            self.images,
+            config.batch_size,
+            shuffle=True,
+            workers=config.workers,
+            drop_last=True,
+            sampler=self._sampler(),
+        )
+
+    def _sampler(self) -> Sampler | None:
+        if isinstance(self.images, Views):
+            return ViewSampler(self.images, self.config.seed)
+        repeats = self.config.repeated_augmentation
+        if repeats == 1:
+            return None
+        # Repeated augmentation (Hoffer et al. 2020): so many views of a part of the images.
+        return RepeatAugSampler(self.images, 1, 0, num_repeats=repeats, selected_round=0)
+
+    def validation_loader(self) -> DataLoader:
+        """Return batches of the validation split."""
+        return evaluation_loader(self.config, self.splits.validation)
+
+    def evaluate(
+        self, predict: Predict, batches: DataLoader, accelerator: Accelerator
+    ) -> dict[str, float]:
+        """Return top-1 ``accuracy``, ``top5`` (in %) and cross-entropy ``loss``."""
+        return evaluate_classifier(predict, batches, accelerator)
+
+    def metadata(self) -> dict[str, str]:
+        """Return what using the weights needs to know: classes and how images are prepared."""
+        inputs = self.splits.format.as_dict()
+        return {"classes": json.dumps(self.splits.classes), "inputs": json.dumps(inputs)}
+
+    def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+        """Return the weight of the feature method's projection, for the report."""
+        module = cast(ClassificationModule, self.steps[0].module)
+        method = dict(module.methods.items()).get("feature")
+        if not isinstance(method, Method):
+            return {}
+        return method.saved_projection(module.state_of("methods.feature", states[0]))
+
+
+def training_splits(config: ClassificationConfig, objects: Objects) -> Splits:
+    """Return the data of a recipe, which must hold images to train on.
+
+    Raises:
+        UserError: if there are none.
+    """
+    splits = objects.data or read_splits(config, student_format(config, objects.student))
+    if splits.train is None:
+        raise FieldError("data_path", f"{config.data_path} has no folder train.")
+    return splits
+
+
+def create_student(config: ClassificationConfig, splits: Splits) -> nn.Module:
+    """Return the student of a recipe, for its images and classes."""
+    options = fitting_options(config.student, splits.shape, len(splits.classes))
+    if config.drop_path:
+        options["drop_path_rate"] = config.drop_path
+    return create_model(config.student, **options)
+
+
+def evaluation_loader(config: ClassificationConfig, images: Dataset) -> DataLoader:
+    """Return batches to evaluate on, in order."""
+    return loader(images, max(config.batch_size, 256), workers=config.workers)
+
+
+@torch.no_grad()
+def evaluate_classifier(
+    predict: Predict, batches: DataLoader, accelerator: Accelerator
+) -> dict[str, float]:
+    """Return top-1 ``accuracy`` and ``top5`` in % and the mean cross-entropy ``loss``.
+
+    Every image counts once, on any number of processes; the label -1 does not count. Where there
+    are any such, ``skipped`` is their number.
+    """
+    totals = torch.zeros(5, dtype=torch.float64, device=_float64_device(accelerator.device))
+    for images, labels, _ in batches:
+        with accelerator.autocast():
+            logits = predict(images).float()
+        logits, labels = accelerator.gather_for_metrics((logits, labels))
+        valid = labels >= 0
+        totals[4] += len(labels) - valid.sum()
+        logits, labels = logits[valid], labels[valid]
+        if len(labels):
+            totals[0] += _hits(logits, labels, 1)
+            totals[1] += _hits(logits, labels, min(5, logits.shape[1]))
+            totals[2] += F.cross_entropy(logits, labels, reduction="sum")
+            totals[3] += len(labels)
+    top1, top5, loss, count, skipped = totals.tolist()
+    if not count:
+        raise FieldError("data_path", "has no image to evaluate on that could be read.")
+    metrics = {"accuracy": 100 * top1 / count, "top5": 100 * top5 / count, "loss": loss / count}
+    return metrics | ({"skipped": skipped} if skipped else {})
+
+
+def _float64_device(device: torch.device) -> torch.device:
+    """The device, or the CPU where it has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def _hits(logits: Tensor, labels: Tensor, top_k: int) -> Tensor:
+    scores = multiclass_stat_scores(
+        logits, labels, num_classes=logits.shape[1], top_k=top_k, average="micro"
+    )
+    return scores[0]

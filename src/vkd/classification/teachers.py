@@ -1,0 +1,134 @@
+"""The teacher of a classifier: a network, or its stored outputs."""
+
+from collections.abc import Sized
+from pathlib import Path
+from typing import cast
+
+from torch import Tensor, nn
+
+from vkd.classification.config import ClassificationConfig
+from vkd.classification.distillation import TeacherSizes, output_sizes
+from vkd.data.images import Splits
+from vkd.errors import FieldError, as_user_error
+from vkd.inputs import InputAdapter, InputFormat
+from vkd.models.factory import HUB, create_model, last_layer, published_config
+from vkd.models.checkpoints import Checkpoint, read_checkpoint
+from vkd.store import DiskTeacher, StoreDescription
+from vkd.teacher import MemoryTeacher, NetworkTeacher, Teacher
+from vkd.training.task import Objects
+
+# What decides which images a teacher sees, and its outputs for them.
+_DECISIVE = (
+    "dataset", "train_fraction", "input_size", "crop_padding", "flip", "augmentation",
+    "color_jitter", "teacher", "teacher_layer", "teacher_checkpoint",
+)  # fmt: skip
+
+
+def teacher_of(
+    config: ClassificationConfig, splits: Splits, example: Tensor, objects: Objects
+) -> tuple[Teacher, TeacherSizes]:
+    """Return the teacher of a recipe, and the sizes of its outputs.
+
+    Args:
+        config: the recipe, which compares with a teacher.
+        splits: the data.
+        example: an image batch to try the teacher with.
+        objects: the teacher, where it is given as an object.
+
+    Raises:
+        UserError: if it is not there, or does not suit the data.
+    """
+    teacher: Teacher
+    if config.teacher_store:
+        store = _store(config, splits)
+        teacher, sizes = store, TeacherSizes(store.width, store.num_classes)
+    elif objects.teacher is not None and not isinstance(objects.teacher, nn.Module):
+        teacher = objects.teacher
+        sizes = output_sizes(teacher(example))
+    else:
+        teacher = network_teacher(config, splits.format, objects.teacher)
+        with as_user_error("teacher_layer"):
+            sizes = output_sizes(teacher(example))
+    classes = len(splits.classes)
+    if config.logit_weight and sizes.classes != classes:
+        raise FieldError(
+            "teacher",
+            f"{config.teacher} has {sizes.classes} classes and the data {classes}; logits can be "
+            "distilled between equal classes only, so set logit_weight 0.",
+        )
+    is_constant = splits.constant is not None and not (config.mixup or config.cutmix)
+    if is_constant and isinstance(teacher, NetworkTeacher):
+        return MemoryTeacher(teacher, cast(Tensor, splits.constant)), sizes
+    return teacher, sizes
+
+
+def network_teacher(
+    config: ClassificationConfig, source: InputFormat, network: nn.Module | None = None
+) -> NetworkTeacher:
+    """Return the recipe's teacher, which takes images of the format ``source``.
+
+    Args:
+        config: the recipe.
+        source: how the images that it will see are prepared.
+        network: the teacher, where it is given as an object.
+
+    Raises:
+        UserError: if it has no such layer, or one that cannot be pooled.
+    """
+    checkpoint: Checkpoint | str = config.teacher_checkpoint
+    if network is None:
+        if checkpoint and checkpoint != HUB:
+            checkpoint = read_checkpoint(checkpoint)
+        network = create_model(config.teacher, checkpoint)
+    inputs = checkpoint.inputs if isinstance(checkpoint, Checkpoint) else {}
+    adapter = InputAdapter(source, _teacher_format(network, inputs) or source)
+    with as_user_error("teacher_layer"):
+        layer = config.teacher_layer or last_layer(network)
+        return NetworkTeacher(network, layer, adapter=adapter)
+
+
+def _teacher_format(network: nn.Module, inputs: dict) -> InputFormat | None:
+    """How a teacher takes images: as its file says, else as published; None where neither does."""
+    published = published_config(network)
+    found = (
+        InputFormat.from_dict(inputs) if inputs else InputFormat.from_pretrained_cfg(published)
+    )
+    if found is None:
+        return None
+    size = found.size if published.get("fixed_input_size") else None
+    if size is not None:
+        # The config tells the published size; a network built for another one has its own.
+        size = getattr(getattr(network, "patch_embed", None), "img_size", None) or size
+    return found.sized(size)
+
+
+def describe_store(
+    config: ClassificationConfig, splits: Splits, views: int, seed: int, dtype: str
+) -> StoreDescription:
+    """Return what a store for a recipe holds; see ``StoreDescription``."""
+    count = len(cast(Sized, splits.train))
+    made_by = {name: value for name, value in vars(config).items() if name in _DECISIVE}
+    ordered = {name: made_by[name] for name in _DECISIVE}
+    return StoreDescription(count, views, seed, dtype, splits.classes, ordered)
+
+
+def _store(config: ClassificationConfig, splits: Splits) -> DiskTeacher:
+    with as_user_error("teacher_store"):
+        store = DiskTeacher(Path(config.teacher_store))
+    found = store.description
+    wanted = describe_store(config, splits, found.views, found.seed, found.dtype)
+    for name, value in wanted.recipe.items():
+        # A run whose teacher would be trained first does not say where that one is.
+        if value != found.recipe[name] and (value or name != "teacher_checkpoint"):
+            raise FieldError(
+                "teacher_store",
+                f"{config.teacher_store} was made with {name} {found.recipe[name]!r}, the recipe "
+                f"has {value!r}.",
+            )
+    if (found.images, found.classes) != (wanted.images, wanted.classes):
+        raise FieldError(
+            "teacher_store",
+            f"{config.teacher_store} was made of {found.images} images in {len(found.classes)} "
+            f"classes, the data has {wanted.images} in {len(wanted.classes)}.",
+        )
+    return store

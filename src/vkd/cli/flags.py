@@ -1,0 +1,74 @@
+"""Flags made of the fields of recipes and of steps' options."""
+
+from collections.abc import Iterable
+from dataclasses import MISSING, fields
+from typing import Any, get_type_hints
+
+import yaml
+
+from vkd.cli.parser import Parser
+from vkd.config import TrainingConfig, field_groups, field_texts
+
+_HEADINGS = {
+    "data": "data: what is trained on",
+    "student": "student: what is trained",
+    "teacher": "teacher: what it learns from",
+    "method": "method: how it learns",
+    "optimisation": "optimisation",
+    "run": "run: where, and what is kept",
+}
+
+
+def add_recipe_flags(parser: Parser, config: type[TrainingConfig], values: dict[str, Any]) -> None:
+    """Add a flag for each field of a recipe, in groups, with the recipe's values as defaults."""
+    texts, hints = field_texts(config), get_type_hints(config)
+    for heading, names in field_groups(config).items():
+        group = parser.add_argument_group(_HEADINGS.get(heading, heading))
+        for name in names:
+            default = values.get(name, _default(config, name))
+            group.add_argument(
+                f"--{name}", type=hints[name], default=default, help=texts.get(name, "")
+            )
+    for former in config.FORMER:
+        # Former names still work; the help shows today's.
+        parser.add_argument(f"--{former}", type=str, help="==SUPPRESS==")
+
+
+def given_fields(arguments: list[str], flags: Any, config: type[TrainingConfig]) -> dict[str, Any]:
+    """Return the recipe fields that ``arguments`` give, former names among them."""
+    words = {word.split("=")[0][2:].replace("-", "_") for word in arguments if word[:2] == "--"}
+    known = {item.name for item in fields(config)} & words
+    values = {name: flags[name] for name in known}
+    return values | {name: yaml.safe_load(flags[name]) for name in config.FORMER if name in words}
+
+
+def add_option_flags(parser: Parser, kinds: dict[str, type]) -> None:
+    """Add a flag for each option of a step that some task has.
+
+    Args:
+        parser: of the command.
+        kinds: by task, the dataclass of its options.
+    """
+    texts: dict[str, list[str]] = {}
+    hints: dict[str, Any] = {}
+    for task, kind in kinds.items():
+        for item in fields(kind):
+            texts.setdefault(item.name, []).append(f"{task}: {field_texts(kind)[item.name]}")
+            hints[item.name] = get_type_hints(kind)[item.name] | None
+    for name, parts in texts.items():
+        parser.add_argument(f"--{name}", type=hints[name], default=None, help=" ".join(parts))
+
+
+def given_options(flags: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return the flags of ``names`` that were given."""
+    return {name: flags[name] for name in names if flags[name] is not None}
+
+
+def option_names(kinds: dict[str, type]) -> list[str]:
+    """Return the names of the options of all tasks."""
+    return list(dict.fromkeys(item.name for kind in kinds.values() for item in fields(kind)))
+
+
+def _default(config: type, name: str) -> Any:
+    item = next(item for item in fields(config) if item.name == name)
+    return item.default if item.default is not MISSING else item.default_factory()  # type: ignore[misc]

@@ -1,0 +1,59 @@
+"""Small data sets that are read into memory whole, by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+from torchvision.transforms import v2
+
+from vkd.data import digits, fashion_mnist
+from vkd.data.images import Images, Splits
+from vkd.inputs import InputFormat
+
+Part = tuple[Tensor, Tensor]
+# Each returns training, validation and test (images in 0..1, labels), and the classes' names.
+READERS: dict[str, Callable[[str | Path], tuple[Part, Part, Part, list[str]]]] = {
+    "digits": digits.read,
+    "fashion-mnist": fashion_mnist.read,
+}
+
+
+def read_small(
+    name: str,
+    path: str | Path = "",
+    crop_padding: int = 0,
+    flip: bool = False,
+    train_fraction: float = 1.0,
+) -> Splits:
+    """Read a data set into memory and split it; the split is the same for every seed.
+
+    Args:
+        name: one of ``READERS``.
+        path: its folder, where it is not found by itself.
+        crop_padding: zero padding in pixels before a random crop of training images.
+        flip: mirror half of the training images.
+        train_fraction: share of the training split to keep.
+    """
+    train, validation, test, classes = READERS[name](path)
+    kept = max(1, round(train_fraction * len(train[0])))
+    train = (train[0][:kept], train[1][:kept])
+    mean, std = train[0].mean().item(), train[0].std().item()
+    _, height, width = train[0].shape[1:]
+    steps: list[v2.Transform] = []
+    if crop_padding:
+        steps.append(v2.RandomCrop((height, width), padding=crop_padding, fill=-mean / std))
+    if flip:
+        steps.append(v2.RandomHorizontalFlip())
+
+    def images_of(part: Part, augment: v2.Transform | None = None) -> Images:
+        return Images((part[0] - mean) / std, part[1], augment)
+
+    training = images_of(train, v2.Compose(steps) if steps else None)
+    return Splits(
+        training,
+        images_of(validation),
+        images_of(test),
+        InputFormat((mean,), (std,), (height, width)),
+        classes,
+        None if steps else training.images,
+    )

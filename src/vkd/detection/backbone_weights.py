@@ -1,0 +1,42 @@
+"""ImageNet weights for a detector's body to start from."""
+
+from vkd.errors import UserError
+from vkd.models import HUB, create_model
+from vkd.models.checkpoints import read_checkpoint
+from vkd.models.vidt.checkpoint import body_weights
+from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
+from vkd.models.vidt.variants import BACKBONES
+
+
+def load_backbone(model: ViDT | ViDTWithoutNeck, name: str, checkpoint: str) -> None:
+    """Load Swin's weights into the body of a detector.
+
+    Args:
+        model: the detector.
+        name: of the detector.
+        checkpoint: a file with timm's or Swin's own names; or ``hub`` for timm's weights.
+
+    Raises:
+        UserError: if timm publishes none of its size, or a file does not fit.
+        RunError: if the hub cannot be reached.
+    """
+    if checkpoint == HUB:
+        if name not in BACKBONES:
+            raise UserError(f"timm publishes no Swin of {name}'s size; name a file.")
+        swin = create_model(BACKBONES[name], HUB).state_dict()
+    else:
+        swin = read_checkpoint(checkpoint).state
+    weights = body_weights(swin)
+    body = model.backbone
+    expected = body.state_dict()
+    # The last merging makes maps of another width than Swin's, and detection tokens are new.
+    last = f"layers.{len(body.layers) - 1}.downsample."
+    own = [key for key in expected if ".det_pos_linear." in key or key.startswith(("det_", last))]
+    wrong = [key for key in expected if key not in weights and key not in own]
+    wrong += [
+        key for key in weights
+        if key not in expected or expected[key].shape != weights[key].shape
+    ]  # fmt: skip
+    if wrong:
+        raise UserError(f"{checkpoint} does not fit {name}: {', '.join(wrong[:5])}.")
+    body.load_state_dict(weights, strict=False)

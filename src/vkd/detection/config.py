@@ -1,0 +1,111 @@
+"""The fields of object detection."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from vkd.config import DistillationConfig, Normalization
+
+
+@dataclass(kw_only=True)
+class DetectionConfig(DistillationConfig):
+    """Fields of object detection.
+
+    Attributes:
+        dataset: coco for any folder in COCO's format; digits-detection composes its own.
+        student: name of the detector to train.
+        architecture: vidt, or vidt_wo_neck to read boxes off the body's tokens.
+        num_classes: classes of the student; 0 for those of the data.
+        fusion: fuse the maps of all scales before the neck.
+        box_refinement: decoder layers refine the boxes of the layer before.
+        auxiliary_losses: also train the outputs of earlier layers.
+        iou_weight: weight of predicting each box's overlap; 0 for no such head.
+        token_label_weight: weight of predicting the classes of patches from masks; 0 for none.
+        backbone_checkpoint: Swin weights to start from, a file, or hub for timm's.
+        backbone_lr: learning rate of the backbone as a share of lr.
+        drop_path: stochastic depth of the backbone.
+        projection: map from the student's to the teacher's tokens; identity for none.
+        normalization: of both sides' tokens.
+        feature_weight: weight of the token loss; 0 for none.
+        class_weight: weight of the focal loss.
+        box_weight: weight of the L1 distance of boxes.
+        giou_weight: weight of the generalised IoU loss.
+        augmentation: detr varies size and crop; flip mirrors half of the images.
+        short_side: pixels of the shorter side of images; 0 for their own size.
+        long_side: most pixels of the longer side.
+    """
+
+    task: str = "detection"
+    dataset: Literal["coco", "digits-detection"] = "coco"
+    student: str = "vidt_nano"
+    architecture: Literal["vidt", "vidt_wo_neck"] = "vidt"
+    num_classes: int = 0
+    fusion: bool = False
+    box_refinement: bool = True
+    auxiliary_losses: bool = True
+    iou_weight: float = 0.0
+    token_label_weight: float = 0.0
+    backbone_checkpoint: str = ""
+    backbone_lr: float = 1.0
+    drop_path: float = 0.0
+    normalization: Normalization = "standardize"
+    class_weight: float = 2.0
+    box_weight: float = 5.0
+    giou_weight: float = 2.0
+    augmentation: Literal["none", "flip", "detr"] = "detr"
+    short_side: int = 800
+    long_side: int = 1333
+
+    GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "data": ("dataset", "data_path", "augmentation", "short_side", "long_side"),
+        "student": (
+            "student", "architecture", "num_classes", "fusion", "box_refinement",
+            "backbone_checkpoint", "backbone_lr", "drop_path",
+        ),
+        "method": (
+            "method", "method_options", "projection", "normalization", "distance",
+            "feature_weight", "class_weight", "box_weight", "giou_weight", "iou_weight",
+            "token_label_weight", "auxiliary_losses",
+        ),
+    }  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_at_least(
+            0, "class_weight", "box_weight", "giou_weight", "iou_weight", "token_label_weight",
+            "backbone_lr", "short_side", "num_classes",
+        )  # fmt: skip
+        self.require("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
+        self.require("long_side", self.long_side >= self.short_side, "at least short_side")
+        if self.architecture == "vidt_wo_neck":
+            parts = {
+                "feature_weight": self.feature_weight,
+                "fusion": self.fusion,
+                "iou_weight": self.iou_weight,
+                "token_label_weight": self.token_label_weight,
+            }
+            for name, value in parts.items():
+                self.require(name, not value, "off with vidt_wo_neck")
+        if self.dataset == "digits-detection":
+            self.require_unread({"data_path"}, "dataset digits-detection")
+            self.require("token_label_weight", not self.token_label_weight, "0 without masks")
+
+    @classmethod
+    def upgraded(cls, values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return recipe fields under today's names; ``method`` was the architecture's."""
+        values, notes = super().upgraded(values)
+        if values.get("method") in ("vidt", "vidt_wo_neck"):
+            values["architecture"] = values.pop("method")
+            notes.append(
+                "method vidt or vidt_wo_neck is now architecture; taken as architecture: "
+                f"{values['architecture']!r}"
+            )
+        return values, notes
+
+    def loss_weights(self) -> dict[str, float]:
+        """Return the weight of each kind of detection loss."""
+        return {
+            "class": self.class_weight,
+            "box": self.box_weight,
+            "giou": self.giou_weight,
+            "iou": self.iou_weight,
+        }

@@ -1,0 +1,166 @@
+"""Using a trained detector: its metrics, boxes in image files, and its export."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from vkd.data.image_files import open_image
+from vkd.detection.coco import Categories, CocoImages, default_categories, detection_loader
+from vkd.detection.config import DetectionConfig
+from vkd.detection.drawing import write_drawing
+from vkd.detection.postprocess import best_detections
+from vkd.detection.spec import DetectionEvaluation, DetectionPrediction
+from vkd.detection.task import detector_cost, evaluate_detector, image_size, read_detection
+from vkd.detection.transforms import detection_transform
+from vkd.errors import FieldError, UserError
+from vkd.models.checkpoints import Checkpoint, load_checkpoint
+from vkd.models.factory import create_model
+from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
+from vkd.training.task import Objects
+
+
+def evaluate(
+    config: DetectionConfig,
+    checkpoint: Checkpoint,
+    accelerator: Accelerator,
+    options: DetectionEvaluation,
+    objects: Objects,
+) -> dict[str, float]:
+    """Return the test metrics of a checkpoint, and its cost.
+
+    Raises:
+        UserError: if the checkpoint does not fit, or the file of predictions is there already.
+    """
+    predictions = Path(options.predictions) if options.predictions else None
+    if predictions is not None and predictions.exists():
+        raise FieldError("predictions", f"{predictions} exists already; name a new file.")
+    model = load_detector(config, checkpoint, objects)
+    images: CocoImages
+    if objects.data:
+        images = objects.data["test"]
+    else:
+        known = categories_in(checkpoint)
+        images = read_detection(config, known, num_classes=model.num_classes)["test"]
+    cost = detector_cost(model, config)
+    batches = detection_loader(images, config.batch_size, workers=config.workers)
+    network, batches = accelerator.prepare(model, batches)
+    began = time.perf_counter()
+    metrics, records = evaluate_detector(network.eval(), batches, accelerator, images)
+    speed = len(images) / (time.perf_counter() - began)
+    if predictions is not None and accelerator.is_main_process:
+        predictions.parent.mkdir(parents=True, exist_ok=True)
+        predictions.write_text(json.dumps(records))
+    return metrics | cost | {"images_per_second": speed}
+
+
+def load_detector(
+    config: DetectionConfig, checkpoint: Checkpoint, objects: Objects | None = None
+) -> ViDT | ViDTWithoutNeck:
+    """Return the detector of a checkpoint, whose weights tell all options but one."""
+    if objects is not None and objects.student is not None:
+        return cast(ViDT, load_checkpoint(objects.student, checkpoint))
+    refinement = {} if config.box_refinement else {"box_refinement": False}
+    return cast(ViDT, create_model(config.student, checkpoint, **refinement))
+
+
+def categories_in(checkpoint: Checkpoint) -> Categories | None:
+    """Return the classes that a checkpoint names, if it does."""
+    saved = checkpoint.metadata.get("categories")
+    return Categories(**json.loads(saved)) if saved else None
+
+
+@torch.no_grad()
+def predict(
+    config: DetectionConfig,
+    checkpoint: Checkpoint,
+    images: list[str],
+    options: DetectionPrediction,
+    objects: Objects,
+) -> list[dict[str, Any]]:
+    """Return a record for each image: its detections with category, score and box (corners).
+
+    Raises:
+        UserError: if a file is not an image, or a picture is there already.
+    """
+    if not images:
+        raise UserError("IMAGE is required: files to look for objects in.")
+    files = [Path(image) for image in images]
+    drawings = _drawings(files, options.output)
+    model = load_detector(config, checkpoint, objects).eval()
+    categories = categories_in(checkpoint) or default_categories(model.num_classes)
+    prepare = detection_transform(config.short_side, config.long_side)
+    records = []
+    for file, drawing in zip(files, drawings, strict=True):
+        picture = open_image(file)
+        outputs = model([prepare(picture)])
+        (best,) = best_detections(outputs, torch.tensor([[picture.height, picture.width]]))
+        found = _named(best, categories, options.threshold)
+        if drawing is not None:
+            write_drawing(picture, found, drawing)
+        records.append({"image": str(file), "detections": found})
+    return records
+
+
+def _drawings(files: list[Path], folder: str) -> list[Path | None]:
+    """The new files of drawings, none without a folder."""
+    drawings = [Path(folder) / f"{file.stem}.png" if folder else None for file in files]
+    for drawing in drawings:
+        if drawing is not None and (drawing.exists() or drawings.count(drawing) > 1):
+            raise FieldError("output", f": {drawing} exists already or would be written twice.")
+    return drawings
+
+
+def _named(
+    best: dict[str, Tensor], categories: Categories, threshold: float
+) -> list[dict[str, Any]]:
+    """Detections of one image as records, best first."""
+    rows = zip(
+        best["scores"].tolist(), best["labels"].tolist(), best["boxes"].tolist(), strict=True
+    )
+    return [
+        {
+            "category": categories.names[label],
+            "category_id": categories.ids[label],
+            "score": round(score, 4),
+            "box": [round(value, 1) for value in box],
+        }
+        for score, label, box in rows
+        if score >= threshold and categories.ids[label] >= 0
+    ]
+
+
+class ExportedDetector(nn.Module):
+    """A detector whose inputs and outputs are tensors alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (B, D, classes) and boxes (B, D, 4) of a batch and its padding mask."""
+        outputs = self.model(images, mask)
+        return outputs["pred_logits"], outputs["pred_boxes"]
+
+
+def export_inputs(
+    config: DetectionConfig, checkpoint: Checkpoint, size: tuple[int, int]
+) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
+    """Return a detector of tensors alone, an example of its inputs, and its outputs' names.
+
+    Args:
+        config: the recipe that the checkpoint belongs to.
+        checkpoint: the weights.
+        size: (height, width) of the images; 0 for that of the recipe.
+    """
+    height, width = (given or usual for given, usual in zip(size, image_size(config), strict=True))
+    inputs = {
+        "images": torch.zeros(2, 3, height, width),
+        "mask": torch.zeros(2, height, width, dtype=torch.bool),
+    }
+    model = ExportedDetector(load_detector(config, checkpoint))
+    return model, inputs, ["pred_logits", "pred_boxes"]

@@ -1,0 +1,94 @@
+"""A detector with its losses."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vkd.detection.coco import Batch
+from vkd.detection.config import DetectionConfig
+from vkd.detection.losses import detection_losses, token_label_loss
+from vkd.detection.tokens import TokenLoss, TokenTeacher
+from vkd.models.vidt.detector import pad_images
+from vkd.training.task import TrainingModule
+
+
+class DetectionModule(TrainingModule):
+    """A detector with its losses, the token loss among them where there is a teacher.
+
+    Args:
+        student: the detector.
+        config: weights and kinds of the losses.
+        teacher: gives tokens; None to train alone.
+        token_loss: compares them with the student's.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        config: DetectionConfig,
+        teacher: TokenTeacher | None = None,
+        token_loss: TokenLoss | None = None,
+    ) -> None:
+        super().__init__()
+        self.config, self.student, self.teacher = config, student, teacher
+        self.token_loss = token_loss
+        self.register_load_state_dict_pre_hook(_rename_former)
+        if config.channels_last:
+            student.to(memory_format=torch.channels_last)
+        if config.compile:
+            student.compile()
+
+    def undecayed(self) -> set[str]:
+        """Return the token loss's parameters, and those the student names."""
+        parts = () if self.token_loss is None else ("token_loss",)
+        return self.parameters_in(*parts) | super().undecayed()
+
+    def lr_scale(self, name: str) -> float:
+        """Return the share of the learning rate; detection tokens are no backbone's."""
+        is_body = name.startswith("student.backbone.") and ".det_" not in name
+        return self.config.backbone_lr if is_body else 1.0
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the weighted loss terms of a batch of ``images`` and ``targets``."""
+        config, targets = self.config, batch["targets"]
+        images, mask = pad_images(batch["images"])
+        if config.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        if self.token_loss is None or self.teacher is None:
+            outputs = self.student(images, mask)
+        else:
+            outputs = self.student(images, mask, with_tokens=True)
+        terms = _weighted(detection_losses(outputs, targets), config)
+        if config.token_label_weight:
+            terms["patch"] = config.token_label_weight * token_label_loss(outputs, targets)
+        if self.token_loss is not None and self.teacher is not None:
+            target_tokens = self.teacher(images, mask)
+            feature = self.token_loss(outputs["tokens"], target_tokens)
+            terms["feature"] = config.feature_weight * feature
+        return terms
+
+
+def _weighted(layers: list[dict[str, Tensor]], config: DetectionConfig) -> dict[str, Tensor]:
+    """The sum over layers of each kind of loss, weighted.
+
+    Without auxiliary losses earlier layers keep a weight of 0, so that every parameter still has
+    a gradient, which DDP asks for.
+    """
+    weights = config.loss_weights()
+    terms: dict[str, Tensor] = {}
+    for layer in layers:
+        share = 1.0 if config.auxiliary_losses or layer is layers[-1] else 0.0
+        for kind, loss in layer.items():
+            terms[kind] = terms.get(kind, torch.zeros_like(loss)) + weights[kind] * share * loss
+    return terms
+
+
+def _rename_former(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Give a state of an earlier version today's names: a method holds its feature loss."""
+    start = f"{prefix}token_loss.losses."
+    for key in list(state):
+        if key.startswith(start):
+            name, rest = key.removeprefix(start).split(".", 1)
+            if rest.startswith("projection."):
+                state[f"{start}{name}.loss.{rest}"] = state.pop(key)

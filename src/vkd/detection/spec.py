@@ -1,0 +1,42 @@
+"""Detection as it is registered."""
+
+from dataclasses import dataclass
+
+from vkd.detection.config import DetectionConfig
+from vkd.training.spec import TaskSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionEvaluation:
+    """Options of an evaluation.
+
+    Attributes:
+        predictions: file to write all detections to, in COCO's results format.
+    """
+
+    predictions: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionPrediction:
+    """Options of a prediction.
+
+    Attributes:
+        output: folder for the pictures with boxes drawn on them; none when empty.
+        threshold: least score of a box, from 0 to 1.
+    """
+
+    output: str = ""
+    threshold: float = 0.5
+
+
+DETECTION = TaskSpec(
+    name="detection",
+    config=DetectionConfig,
+    task="vkd.detection.task:DetectionTask",
+    evaluate="vkd.detection.inference:evaluate",
+    predict="vkd.detection.inference:predict",
+    export="vkd.detection.inference:export_inputs",
+    evaluate_options=DetectionEvaluation,
+    predict_options=DetectionPrediction,
+)

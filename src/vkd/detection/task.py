@@ -1,0 +1,229 @@
+"""Detection as the trainer sees it, and its metrics."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from vkd.detection.backbone_weights import load_backbone
+from vkd.detection.canvases import SIDE, read_digit_canvases
+from vkd.detection.coco import (
+    Categories,
+    CocoImages,
+    categories_of,
+    detection_loader,
+    read_coco,
+)
+from vkd.detection.config import DetectionConfig
+from vkd.detection.metrics import average_precision
+from vkd.detection.module import DetectionModule
+from vkd.detection.postprocess import best_detections, coco_records
+from vkd.detection.tokens import TokenLoss, TokenTeacher
+from vkd.detection.transforms import detection_training_transform, detection_transform
+from vkd.errors import FieldError, UserError, as_user_error
+from vkd.methods.build import build_method, check_signals
+from vkd.methods.method import Method, Sizes
+from vkd.models.cost import model_cost
+from vkd.models.factory import create_model
+from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
+from vkd.training.task import Objects, OptimizerStep, Predict, Task
+
+
+class DetectionTask(Task):
+    """Binds detector, teacher, images and average precision; see ``Task``.
+
+    Args:
+        config: the recipe, with ``teacher_checkpoint`` set where it has a teacher.
+        objects: what takes the place of names in the recipe; ``data`` is a dict of ``CocoImages``
+            by split, student and teacher are ``ViDT`` detectors.
+
+    Raises:
+        UserError: if data or weights are not there or do not fit.
+    """
+
+    metric = "AP"
+
+    def __init__(self, config: DetectionConfig, objects: Objects | None = None) -> None:
+        objects = objects or Objects()
+        self.config = config
+        self.splits: dict[str, CocoImages] = objects.data or read_detection(
+            config, splits=("train", "validation")
+        )
+        self.categories = self.splits["train"].categories
+        student = objects.student or _student(config, len(self.categories.ids))
+        if not isinstance(student, ViDT | ViDTWithoutNeck):
+            raise FieldError("student", f"{config.student} is no detector of `vkd models`.")
+        if config.backbone_checkpoint:
+            with as_user_error("backbone_checkpoint"):
+                load_backbone(student, config.student, config.backbone_checkpoint)
+        teacher, token_loss = None, None
+        if config.feature_weight:
+            teacher = _teacher(config, student, objects)
+            dims = cast(ViDT, student).dim, teacher.model.dim
+            token_loss = TokenLoss(_method(config, objects), *dims)
+        self.steps = [OptimizerStep(DetectionModule(student, config, teacher, token_loss))]
+
+    def cost(self) -> dict[str, float]:
+        """Return parameters and multiply-adds, for images as large as the recipe shows."""
+        return detector_cost(self.model, self.config)
+
+    def train_loader(self) -> DataLoader:
+        """Return shuffled batches of the training split."""
+        config = self.config
+        return detection_loader(self.splits["train"], config.batch_size, True, config.workers)
+
+    def validation_loader(self) -> DataLoader:
+        """Return batches of the validation split."""
+        config = self.config
+        return detection_loader(self.splits["validation"], config.batch_size, False, config.workers)
+
+    def evaluate(
+        self, predict: Predict, batches: DataLoader, accelerator: Accelerator
+    ) -> dict[str, float]:
+        """Return COCO's metrics in %."""
+        return evaluate_detector(predict, batches, accelerator, self.splits["validation"])[0]
+
+    def metadata(self) -> dict[str, str]:
+        """Return what using the weights needs to know: names and ids of categories."""
+        return {"categories": json.dumps(asdict(self.categories))}
+
+    def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+        """Return the projections of tokens, as they are trained."""
+        module = cast(DetectionModule, self.steps[0].module)
+        if module.token_loss is None:
+            return {}
+        # A method's feature loss is ``loss``; the file's names leave it out, as they always did.
+        found = module.state_of("token_loss", states[0])
+        return {"token-projections": {k.replace(".loss.", ".", 1): v for k, v in found.items()}}
+
+
+def _student(config: DetectionConfig, num_classes: int) -> nn.Module:
+    options: dict[str, Any] = {
+        "architecture": config.architecture,
+        "num_classes": num_classes,
+        "drop_path_rate": config.drop_path,
+    }
+    if config.architecture == "vidt":
+        options |= {
+            "fusion": config.fusion,
+            "iou_aware": config.iou_weight > 0,
+            "token_label": config.token_label_weight > 0,
+            "box_refinement": config.box_refinement,
+        }
+    try:
+        return create_model(config.student, **options)
+    except TypeError:
+        raise FieldError("student", f"{config.student} is no detector of `vkd models`.") from None
+
+
+def _teacher(config: DetectionConfig, student: nn.Module, objects: Objects) -> TokenTeacher:
+    model = objects.teacher or create_model(config.teacher, config.teacher_checkpoint)
+    if not isinstance(model, ViDT):
+        raise FieldError("teacher", f"{config.teacher} is no ViDT with a neck.")
+    own = cast(ViDT, student).num_det_tokens
+    if model.num_det_tokens != own:
+        raise FieldError(
+            "teacher",
+            f"{config.teacher} has {model.num_det_tokens} detection tokens, the student "
+            f"{config.student} {own}; the numbers must be equal.",
+        )
+    return TokenTeacher(model)
+
+
+def _method(config: DetectionConfig, objects: Objects) -> Callable[[Sizes], nn.Module]:
+    """What makes the method of one set of tokens; both sides are normalised."""
+    if objects.loss is not None:
+        return objects.loss
+    with as_user_error("method"):
+        check_signals(config.method, set(Method.needs), "detection tokens", many_rows=True)
+    values = config.method_values() | {"both_sides": True}
+
+    def make(sizes: Sizes) -> nn.Module:
+        with as_user_error("method_options"):
+            return build_method(config.method, sizes, config.method_options, values)
+
+    return make
+
+
+def read_detection(
+    config: DetectionConfig,
+    categories: Categories | None = None,
+    splits: tuple[str, ...] = ("test",),
+    num_classes: int = 0,
+) -> dict[str, CocoImages]:
+    """Return splits of a recipe's data; of COCO, validation and test are both ``val``.
+
+    Args:
+        config: the recipe.
+        categories: of a trained detector; those of the data when left out.
+        splits: of train, validation and test.
+        num_classes: of a trained detector that does not name its categories.
+
+    Raises:
+        UserError: if data are not there, or hold categories that the detector does not know.
+    """
+    transforms = {
+        "train": detection_training_transform(
+            config.augmentation, config.short_side, config.long_side
+        )
+    }
+    plain = detection_transform(config.short_side, config.long_side)
+    if config.dataset == "digits-detection":
+        canvases = read_digit_canvases(transforms["train"], plain)
+        return {split: canvases[split] for split in splits}
+    found = {}
+    for split in splits:
+        folder, truth = read_coco(Path(config.data_path), "train" if split == "train" else "val")
+        categories = categories or categories_of(truth, num_classes or config.num_classes)
+        for entry in truth["categories"]:
+            if entry["id"] not in categories.labels:
+                raise FieldError(
+                    "data_path",
+                    f"{config.data_path} has the category {entry['name']!r} (id {entry['id']}), "
+                    f"which the {'training split' if len(splits) > 1 else 'model'} does not have.",
+                )
+        with_masks = split == "train" and config.token_label_weight > 0
+        transform = transforms.get(split, plain)
+        found[split] = CocoImages(folder, truth, categories, transform, with_masks)
+    return found
+
+
+@torch.no_grad()
+def evaluate_detector(
+    predict: Predict, batches: DataLoader, accelerator: Accelerator, images: CocoImages
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Return COCO's metrics in %, and all detections in COCO's results format.
+
+    Every image counts once, on any number of processes: those that fill the last batches up are
+    known by their ids.
+    """
+    found: dict[int, list[dict[str, Any]]] = {}
+    for batch in batches:
+        with accelerator.autocast():
+            outputs = predict(batch["images"])
+        sizes = torch.stack([target["original_size"] for target in batch["targets"]])
+        ids = [int(target["image_id"]) for target in batch["targets"]]
+        for image_id, best in zip(ids, best_detections(outputs, sizes), strict=True):
+            found[image_id] = coco_records([best], [image_id], images.categories.ids)
+    everyone: dict[int, list[dict[str, Any]]] = {}
+    for part in gather_object([found]) if accelerator.num_processes > 1 else [found]:
+        everyone |= part
+    records = [record for image_id in sorted(everyone) for record in everyone[image_id]]
+    return average_precision(images.ground_truth, records), records
+
+
+def detector_cost(model: nn.Module, config: DetectionConfig) -> dict[str, float]:
+    """Return parameters and multiply-adds of a detector for an image of the recipe's size."""
+    return model_cost(model, torch.zeros(1, 3, *image_size(config)))
+
+
+def image_size(config: DetectionConfig) -> tuple[int, int]:
+    """Return height and width of a recipe's widest images; of canvases that keep their own."""
+    return (config.short_side, config.long_side) if config.short_side else (SIDE, SIDE)

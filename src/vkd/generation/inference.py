@@ -1,0 +1,137 @@
+"""Using a trained generator: its metrics, images by class and seed, and its export."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from vkd.errors import FieldError, UserError
+from vkd.generation.config import GenerationConfig
+from vkd.generation.data import read_splits
+from vkd.generation.extractors import extract_generated, extract_real, extractor_of
+from vkd.generation.metrics import generation_metrics
+from vkd.generation.pictures import grid, picture
+from vkd.generation.spec import GenerationPrediction
+from vkd.generation.task import generator_cost
+from vkd.models.biggan import Generator
+from vkd.models.checkpoints import Checkpoint, load_checkpoint
+from vkd.models.factory import create_model
+from vkd.training.spec import NoOptions
+from vkd.training.task import Objects
+
+
+def evaluate(
+    config: GenerationConfig,
+    checkpoint: Checkpoint,
+    accelerator: Accelerator,
+    options: NoOptions,
+    objects: Objects,
+) -> dict[str, float]:
+    """Return the metrics of a checkpoint against the test images, and its cost.
+
+    Raises:
+        UserError: if the checkpoint or the extractor's does not fit.
+    """
+    model = load_generator(config, checkpoint, objects)
+    splits = objects.data or read_splits(config)
+    # A run trains its own extractor beside its weights.
+    beside = checkpoint.file.parent / "extractor"
+    weights = str(beside) if beside.is_dir() else config.extractor_checkpoint
+    extractor = extractor_of(config.extractor, weights, splits.channels)
+    network = accelerator.prepare(model).eval()
+    began = time.perf_counter()
+    generated = extract_generated(extractor, network, model, config.samples, accelerator)
+    speed = config.samples / (time.perf_counter() - began)
+    real = extract_real(extractor, splits.test, accelerator)
+    metrics = generation_metrics(real, generated, config.extractor)
+    return metrics | generator_cost(model) | {"images_per_second": speed}
+
+
+def load_generator(
+    config: GenerationConfig, checkpoint: Checkpoint, objects: Objects | None = None
+) -> Generator:
+    """Return the generator of a checkpoint.
+
+    Raises:
+        UserError: if it is none.
+    """
+    if objects is not None and objects.student is not None:
+        model = load_checkpoint(objects.student, checkpoint)
+    else:
+        model = create_model(config.student, checkpoint)
+    if not isinstance(model, Generator):
+        raise UserError(f"{checkpoint.file} holds no generator.")
+    return model
+
+
+def predict(
+    config: GenerationConfig,
+    checkpoint: Checkpoint,
+    images: list[str],
+    options: GenerationPrediction,
+    objects: Objects,
+) -> list[dict[str, Any]]:
+    """Generate images, as one picture with a row for each class, or as files in a folder.
+
+    Returns:
+        A record for each file: its path and classes.
+
+    Raises:
+        UserError: for an unknown class, or if a file is there already.
+    """
+    if images:
+        raise UserError(f"IMAGE has no meaning for a generator, found {images[0]}.")
+    target = Path(options.output)
+    if target.exists():
+        raise FieldError("output", f"{target} exists already; name a new file or folder.")
+    model = load_generator(config, checkpoint, objects).eval()
+    names = checkpoint.classes or [str(label) for label in range(model.num_classes)]
+    chosen = _chosen(options.classes, names)
+    labels = torch.tensor(chosen).repeat_interleave(options.count)
+    generated = _generate(model, labels, options.seed)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix == ".png":
+        grid(generated, options.count).save(target)
+        return [{"image": str(target), "classes": [names[label] for label in chosen]}]
+    target.mkdir()
+    records = []
+    for index, (image, label) in enumerate(zip(generated, labels.tolist(), strict=True)):
+        file = target / f"{label:03d}-{index % options.count:05d}.png"
+        picture(image).save(file)
+        records.append({"image": str(file), "class": names[label]})
+    return records
+
+
+@torch.no_grad()
+def _generate(model: Generator, labels: Tensor, seed: int) -> Tensor:
+    noise = model.draw(len(labels), torch.Generator().manual_seed(seed))
+    parts = zip(noise.split(250), labels.split(250), strict=True)
+    return torch.cat([model(*part) for part in parts])
+
+
+def _chosen(classes: str, names: list[str]) -> list[int]:
+    if not classes:
+        return list(range(len(names)))
+    chosen = []
+    for word in classes.split(","):
+        if word in names:
+            chosen.append(names.index(word))
+        elif word.isdecimal() and int(word) < len(names):
+            chosen.append(int(word))
+        else:
+            raise FieldError(
+                "classes", f"has no class {word!r}; there are {', '.join(names[:20])}."
+            )
+    return chosen
+
+
+def export_inputs(
+    config: GenerationConfig, checkpoint: Checkpoint, size: tuple[int, int]
+) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
+    """Return the generator, an example of its inputs, and its output's name."""
+    model = load_generator(config, checkpoint)
+    inputs = {"noise": torch.zeros(2, model.noise_dim), "labels": torch.zeros(2, dtype=torch.long)}
+    return model, inputs, ["images"]

@@ -1,0 +1,129 @@
+"""Discriminator and generator with their losses."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vkd.generation.augmentation import diff_augment
+from vkd.generation.config import GenerationConfig
+from vkd.methods.method import Signals
+from vkd.models.biggan import Discriminator, Generator
+from vkd.teacher import Teacher
+from vkd.training.task import TrainingModule
+
+
+class DiscriminatorModule(TrainingModule):
+    """A discriminator with its hinge loss, and the loss of a method that compares features.
+
+    The teacher sees the real images as the discriminator does, augmented alike; its features are
+    normalised and the discriminator's projected (paper, section 4.3). The paper does not say which
+    images these are.
+
+    Args:
+        discriminator: tells real images from generated ones.
+        generator: generates images; not trained here.
+        config: weights and kinds of the losses.
+        teacher: gives features; None to train alone.
+        method: compares them with the discriminator's.
+    """
+
+    deployed: ClassVar[str] = "discriminator"
+
+    def __init__(
+        self,
+        discriminator: Discriminator,
+        generator: Generator,
+        config: GenerationConfig,
+        teacher: Teacher | None = None,
+        method: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.config, self.teacher, self.discriminator = config, teacher, discriminator
+        self.method = method
+        self._others = [generator]  # in a list, which hides it from whatever trains this module
+        self.register_load_state_dict_pre_hook(_rename_former)
+        if config.compile:
+            discriminator.compile()
+
+    def undecayed(self) -> set[str]:
+        """Return the method's parameters."""
+        return set() if self.method is None else self.parameters_in("method")
+
+    def losses(self, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
+        """Return the weighted loss terms of real (images, labels, indices)."""
+        images, labels, indices = batch
+        with torch.no_grad():
+            generated, drawn = _generate(self._others[0], len(images), images.device)
+        both = torch.cat([images, generated])
+        if self.config.diff_augment:
+            both = diff_augment(both)
+        logits, features = self.discriminator(both, torch.cat([labels, drawn]))
+        real, fake = logits.chunk(2)
+        terms = {"real": F.relu(1 - real).mean(), "fake": F.relu(1 + fake).mean()}
+        if self.method is not None and self.teacher is not None:
+            output = self.teacher(both[: len(images)], indices)
+            signals = Signals(
+                student_features=features[: len(images)],
+                teacher_features=output.only,
+                labels=labels,
+                indices=indices,
+            )
+            terms["feature"] = self.config.feature_weight * self.method(signals)
+        return terms
+
+
+class GeneratorModule(TrainingModule):
+    """A generator with its hinge loss.
+
+    Args:
+        generator: generates images.
+        discriminator: judges them; not trained here.
+        config: of the augmentation.
+    """
+
+    deployed: ClassVar[str] = "generator"
+
+    def __init__(
+        self, generator: Generator, discriminator: Discriminator, config: GenerationConfig
+    ) -> None:
+        super().__init__()
+        self.config, self.generator = config, generator
+        self._others = [discriminator]
+        if config.compile:
+            generator.compile()
+
+    def losses(self, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
+        """Return the loss term of as many generated images as a batch of real ones has."""
+        images, drawn = _generate(self.generator, len(batch[0]), batch[0].device)
+        if self.config.diff_augment:
+            images = diff_augment(images)
+        with _frozen(self._others[0]):
+            logits, _ = self._others[0](images, drawn)
+            return {"generator": -logits.mean()}
+
+
+def _generate(generator: Generator, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images of random classes, and these."""
+    labels = torch.randint(generator.num_classes, (count,), device=device)
+    return generator(generator.draw(count).to(device), labels), labels
+
+
+@contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    """No gradients for the parameters of ``module``, though they flow through it."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
+
+
+def _rename_former(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Give a state of an earlier version today's names: a method holds its feature loss."""
+    for key in list(state):
+        if key.startswith(f"{prefix}loss."):
+            state[f"{prefix}method.{key.removeprefix(prefix)}"] = state.pop(key)

@@ -1,0 +1,34 @@
+"""Generation as it is registered."""
+
+from dataclasses import dataclass
+
+from vkd.generation.config import GenerationConfig
+from vkd.training.spec import TaskSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationPrediction:
+    """Options of a prediction.
+
+    Attributes:
+        output: new PNG file for one picture with a row for each class, or folder of images.
+        classes: names or numbers with commas between; all when empty.
+        count: images of each class.
+        seed: of the noise.
+    """
+
+    output: str = "samples.png"
+    classes: str = ""
+    count: int = 8
+    seed: int = 0
+
+
+GENERATION = TaskSpec(
+    name="generation",
+    config=GenerationConfig,
+    task="vkd.generation.task:GenerationTask",
+    evaluate="vkd.generation.inference:evaluate",
+    predict="vkd.generation.inference:predict",
+    export="vkd.generation.inference:export_inputs",
+    predict_options=GenerationPrediction,
+)

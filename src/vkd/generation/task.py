@@ -1,0 +1,198 @@
+"""Generation as the trainer sees it, and its metrics."""
+
+import json
+from typing import cast
+
+import torch
+from accelerate import Accelerator, PartialState
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from vkd.data.images import loader
+from vkd.errors import FieldError, as_user_error
+from vkd.generation.config import GenerationConfig
+from vkd.generation.data import GenerationSplits, read_splits
+from vkd.generation.extractors import (
+    extract_generated,
+    extract_real,
+    extractor_of,
+    frozen_network,
+)
+from vkd.generation.metrics import ExtractorOutput, generation_metrics, metric_names
+from vkd.generation.module import DiscriminatorModule, GeneratorModule
+from vkd.generation.pictures import grid
+from vkd.methods.build import build_method, check_signals
+from vkd.methods.method import Method, Signals, Sizes
+from vkd.models.biggan import SIDE, Discriminator, Generator
+from vkd.models.cost import model_cost
+from vkd.models.factory import create_model
+from vkd.normalization import Normalization, whitening_of
+from vkd.teacher import Teacher
+from vkd.training.task import Objects, OptimizerStep, Predict, Task
+
+# A hinge loss is of the order of one; nothing comes back from a thousand.
+_EXPLODING = 1e3
+_GRID = 8
+
+
+class GenerationTask(Task):
+    """Binds generator, discriminator, teacher, images and metrics; see ``Task``.
+
+    Args:
+        config: the recipe, with the checkpoints of teacher and extractor set where it has them.
+        objects: what takes the place of names in the recipe; ``data`` are ``GenerationSplits``,
+            the student is a ``Generator``.
+
+    Raises:
+        UserError: if data or weights are not there or do not fit.
+    """
+
+    def __init__(self, config: GenerationConfig, objects: Objects | None = None) -> None:
+        objects = objects or Objects()
+        self.config = config
+        self.metric = metric_names(config.extractor).distance
+        self.splits: GenerationSplits = objects.data or read_splits(config)
+        classes, channels = len(self.splits.classes), self.splits.channels
+        generator = objects.student or create_model(
+            config.student,
+            num_classes=classes,
+            in_chans=channels,
+            channels=config.channels,
+            noise_dim=config.noise_dim,
+        )
+        if not isinstance(generator, Generator):
+            raise FieldError("student", f"{config.student} is no generator of `vkd models`.")
+        self.generator = generator
+        discriminator = Discriminator(classes, channels, config.channels)
+        if config.channels_last:
+            generator.to(memory_format=torch.channels_last)
+            discriminator.to(memory_format=torch.channels_last)
+        teacher, method = None, None
+        if config.feature_weight:
+            teacher = self._teacher(objects)
+            method = self._method(teacher, discriminator.width, objects)
+        self.steps = [
+            OptimizerStep(
+                GeneratorModule(generator, discriminator, config), config.generator_every
+            ),
+            OptimizerStep(DiscriminatorModule(discriminator, generator, config, teacher, method)),
+        ]
+        self._extractor = extractor_of(config.extractor, config.extractor_checkpoint, channels)
+        self._real: ExtractorOutput | None = None
+        self._most_diverse = 0.0
+
+    def _teacher(self, objects: Objects) -> Teacher:
+        if objects.teacher is not None and not isinstance(objects.teacher, nn.Module):
+            return objects.teacher
+        config = self.config
+        with as_user_error("teacher_layer"):
+            return frozen_network(
+                config.teacher,
+                config.teacher_checkpoint,
+                self.splits.channels,
+                config.teacher_layer,
+                config.teacher_pool,
+                objects.teacher,
+            )
+
+    def _method(self, teacher: Teacher, width: int, objects: Objects) -> nn.Module:
+        config = self.config
+        with as_user_error("teacher_layer"):
+            example = teacher(torch.zeros(2, self.splits.channels, SIDE, SIDE))
+        sizes = Sizes(
+            student_dim=width,
+            teacher_dim=example.only.shape[1],
+            samples=int(self.splits.indices.max()) + 1,
+        )
+        if objects.loss is not None:
+            return objects.loss(sizes)
+        available = set(Signals._fields) - {"student_logits", "teacher_logits"}
+        with as_user_error("method"):
+            check_signals(config.method, available, "a discriminator")
+        values = config.method_values() | {"normalization": self._normalization(teacher)}
+        with as_user_error("method_options"):
+            return build_method(config.method, sizes, config.method_options, values)
+
+    def _normalization(self, teacher: Teacher) -> str | Normalization:
+        config = self.config
+        if config.normalization != "whiten" or config.whitening == "batch":
+            return config.normalization
+        device = PartialState().device
+        batches = loader(self.splits.train, 250)
+        features = [teacher(part[0].to(device), part[2]).only for part in batches]
+        return whitening_of(torch.cat(features))
+
+    def cost(self) -> dict[str, float]:
+        """Return parameters and multiply-adds of the generator."""
+        return generator_cost(self.generator)
+
+    def train_loader(self) -> DataLoader:
+        """Return shuffled batches of the training images."""
+        config = self.config
+        return loader(
+            self.splits.train, config.batch_size, shuffle=True, workers=config.workers,
+            drop_last=True,
+        )  # fmt: skip
+
+    def validation_loader(self) -> DataLoader:
+        """Return batches of real images to measure with."""
+        return loader(self.splits.validation, 500, workers=self.config.workers)
+
+    def evaluate(
+        self, predict: Predict, batches: DataLoader, accelerator: Accelerator
+    ) -> dict[str, float]:
+        """Return the metrics of ``vkd.generation.metrics``."""
+        if self._real is None:
+            self._real = extract_real(self._extractor, self.splits.validation, accelerator)
+        generated = extract_generated(
+            self._extractor, predict, self.generator, self.config.samples, accelerator
+        )
+        return generation_metrics(self._real, generated, self.config.extractor)
+
+    @torch.no_grad()
+    def sample_image(self, predict: Predict, device: torch.device) -> Image.Image:
+        """Return a grid of generated images, a row for each of the first classes."""
+        rows = min(_GRID, self.generator.num_classes)
+        labels = torch.arange(rows).repeat_interleave(_GRID)
+        noise = self.generator.draw(len(labels), torch.Generator().manual_seed(0))
+        return grid(predict(noise.to(device), labels.to(device)).float().cpu(), _GRID)
+
+    def metadata(self) -> dict[str, str]:
+        """Return what using the weights needs to know: names of classes, and the extractor."""
+        return {"classes": json.dumps(self.splits.classes), "extractor": self.config.extractor}
+
+    def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+        """Return the projection's weight, and which images were trained on."""
+        module = cast(DiscriminatorModule, self.steps[1].module)
+        found = {"subset": {"indices": self.splits.indices}}
+        if isinstance(module.method, Method):
+            found |= module.method.saved_projection(module.state_of("method", states[1]))
+        return found
+
+    def check_health(self, terms: dict[str, float], metrics: dict[str, float]) -> str:
+        """Return exploding losses, or a generator whose images of a class became nearly the same.
+
+        That is so when their diversity falls below a tenth of the most that it has been.
+        """
+        for name, value in terms.items():
+            if abs(value) > _EXPLODING:
+                return f"The loss term {name} exploded to {value:.3g}"
+        diversity = metrics.get("diversity", self._most_diverse)
+        self._most_diverse = max(self._most_diverse, diversity)
+        if diversity < self._most_diverse / 10:
+            return f"The generator collapsed to a diversity of {diversity:.3g}"
+        return ""
+
+    def progress(self) -> dict[str, float]:
+        """Return the largest diversity so far."""
+        return {"most_diverse": self._most_diverse}
+
+    def resume(self, progress: dict[str, float]) -> None:
+        """Take back the largest diversity; states of earlier versions lack it."""
+        self._most_diverse = progress.get("most_diverse", 0.0)
+
+
+def generator_cost(model: Generator) -> dict[str, float]:
+    """Return parameters and multiply-adds of a generator."""
+    return model_cost(model, torch.zeros(1, model.noise_dim), torch.zeros(1, dtype=torch.long))

@@ -1,0 +1,26 @@
+"""The tasks by name. A new one is a folder, and a line here or a call of ``register_task``."""
+
+from vkd.classification.spec import CLASSIFICATION
+from vkd.config import TrainingConfig
+from vkd.detection.spec import DETECTION
+from vkd.errors import UserError
+from vkd.generation.spec import GENERATION
+from vkd.training.spec import TaskSpec
+
+TASKS: dict[str, TaskSpec] = {spec.name: spec for spec in (CLASSIFICATION, DETECTION, GENERATION)}
+
+
+def register_task(spec: TaskSpec) -> None:
+    """Add a task from outside the package.
+
+    Raises:
+        UserError: if another task has its name.
+    """
+    if TASKS.get(spec.name, spec) != spec:
+        raise UserError(f"There is a task {spec.name!r} already; give yours another name.")
+    TASKS[spec.name] = spec
+
+
+def task_of(config: TrainingConfig) -> TaskSpec:
+    """Return the task that a recipe belongs to."""
+    return TASKS[config.task]

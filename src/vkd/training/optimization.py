@@ -1,0 +1,114 @@
+"""Optimisers and schedules, by timm."""
+
+import inspect
+from typing import Any
+
+import torch
+from timm.optim import (
+    create_optimizer_v2,
+    get_optimizer_class,
+    list_optimizers,
+    param_groups_weight_decay,
+)
+from timm.scheduler import create_scheduler_v2
+from timm.scheduler.scheduler import Scheduler
+from torch import nn
+
+from vkd.config import TrainingConfig
+from vkd.errors import FieldError, nearest
+from vkd.training.task import TrainingModule
+
+
+def check_training(config: TrainingConfig) -> None:
+    """Raise ``FieldError`` for an optimiser or schedule that cannot be had, before hours of work."""
+    known = [str(name) for name in list_optimizers()]
+    if config.optimizer not in known:
+        hint = nearest(config.optimizer, known)
+        raise FieldError("optimizer", f"{config.optimizer} is none of timm's{hint}")
+    field, value = "optimizer", config.optimizer
+    try:
+        optimizer = create_optimizer(_Trial(), config, config.lr)
+        field, value = "schedule", config.schedule
+        create_schedule(optimizer, config, config.lr, updates_per_epoch=1)
+    except (AssertionError, ImportError, TypeError, ValueError) as error:
+        raise FieldError(field, f"{value} cannot be had: {error}") from error
+
+
+class _Trial(TrainingModule):
+    """A module to try an optimiser with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.student = nn.Linear(1, 1)
+
+
+def create_optimizer(
+    module: TrainingModule, config: TrainingConfig, lr: float, fused: bool = True
+) -> torch.optim.Optimizer:
+    """Return the optimiser of a module, with the decay and rates that the module declares.
+
+    Args:
+        module: what to train.
+        config: names the optimiser.
+        lr: peak learning rate.
+        fused: take torch's fused step where there is one.
+
+    Raises:
+        ValueError: if the optimiser lacks what the config asks for.
+    """
+    known = inspect.signature(get_optimizer_class(config.optimizer)).parameters
+    # A fused step is faster; not all of torch's can be sharded.
+    options: dict[str, Any] = {"fused": True} if fused and "fused" in known else {}
+    if config.beta1 != 0.9:
+        if "betas" not in known:
+            raise ValueError("it has no beta1")
+        options["betas"] = (config.beta1, 0.999)
+    groups = parameter_groups(module, config.weight_decay, lr)
+    return create_optimizer_v2(groups, opt=config.optimizer, lr=lr, weight_decay=0.0, **options)
+
+
+def parameter_groups(module: TrainingModule, weight_decay: float, lr: float) -> list[dict]:
+    """Return the trained parameters, grouped by their weight decay and their learning rate.
+
+    Biases, norms and what ``module.undecayed()`` names are not decayed.
+    """
+    if weight_decay:
+        groups = param_groups_weight_decay(
+            module, weight_decay, no_weight_decay_list=module.undecayed()
+        )
+    else:
+        groups = [{"params": [p for p in module.parameters() if p.requires_grad]}]
+    scales = {parameter: module.lr_scale(name) for name, parameter in module.named_parameters()}
+    if set(scales.values()) == {1.0}:
+        return groups
+    # timm's schedules multiply the rate of a group by its lr_scale.
+    return [
+        group | {"params": chosen, "lr": lr * scale, "lr_scale": scale}
+        for group in groups
+        for scale in sorted(set(scales.values()))
+        if (chosen := [p for p in group["params"] if scales[p] == scale])
+    ]
+
+
+def create_schedule(
+    optimizer: torch.optim.Optimizer, config: TrainingConfig, lr: float, updates_per_epoch: int
+) -> Scheduler:
+    """Return the schedule of a config, which is stepped after every update.
+
+    Raises:
+        ValueError: for a schedule without one.
+    """
+    scheduler, _ = create_scheduler_v2(
+        optimizer,
+        config.schedule,
+        num_epochs=config.epochs - config.warmup_epochs,
+        warmup_epochs=config.warmup_epochs,
+        warmup_lr=lr / 100,
+        warmup_prefix=True,
+        min_lr=config.min_lr,
+        step_on_epochs=False,
+        updates_per_epoch=updates_per_epoch,
+    )
+    if scheduler is None:
+        raise ValueError("its rate would never change; constant is a schedule too")
+    return scheduler

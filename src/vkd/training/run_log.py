@@ -1,0 +1,156 @@
+"""What a run writes while it trains: records, trackers, and progress on the terminal."""
+
+import json
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from vkd.training.checkpoint import read_metrics, read_records
+from vkd.training.trackers import Trackers
+
+_log = logging.getLogger("vkd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunShape:
+    """How long a run is: ``epochs`` of ``steps`` each, and the ``metric`` to show."""
+
+    epochs: int
+    steps: int
+    metric: str
+
+
+class RunLog:
+    """Writes the progress of one run, from the main process alone.
+
+    ``metrics.jsonl`` has a record for each epoch, ``steps.jsonl`` one every few updates.
+
+    Args:
+        folder: the run folder.
+        shape: how long the run is.
+        trackers: experiment trackers.
+        epoch, updates: where an earlier, resumed run stopped; its later records are dropped.
+        enabled: False on all but the main process.
+        show: False to write files only.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        shape: RunShape,
+        trackers: Trackers,
+        *,
+        epoch: int = 0,
+        updates: int = 0,
+        enabled: bool = True,
+        show: bool = True,
+    ) -> None:
+        self.folder, self.shape, self.trackers = folder, shape, trackers
+        self.first_epoch, self.enabled, self.show = epoch, enabled, show and enabled
+        self._began = monotonic()
+        self._bar: Progress | None = None
+        if enabled:
+            self._drop_after(epoch, updates)
+
+    def __enter__(self) -> "RunLog":
+        if self.show and sys.stderr.isatty():
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[terms]}"),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            total, done = (self.shape.steps * n for n in (self.shape.epochs, self.first_epoch))
+            self._bar_task = self._bar.add_task("training", total=total, completed=done, terms="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self.trackers.finish()
+
+    def note(self, message: str) -> None:
+        """Log a message, and keep it in ``notes.txt`` of the run folder."""
+        if not self.enabled:
+            return
+        with (self.folder / "notes.txt").open("a") as file:
+            file.write(message + "\n")
+        _log.warning("%s", message)
+
+    def rewind(self, epoch: int, updates: int) -> None:
+        """Drop the records after ``epoch``, to which the run has gone back."""
+        if self.enabled:
+            self._drop_after(epoch, updates)
+        if self._bar is not None:
+            self._bar.update(self._bar_task, completed=epoch * self.shape.steps)
+
+    def _drop_after(self, epoch: int, updates: int) -> None:
+        if (self.folder / "metrics.jsonl").is_file():
+            _write_records(self.folder / "metrics.jsonl", read_metrics(self.folder)[:epoch])
+        steps = self.folder / "steps.jsonl"
+        if steps.is_file():
+            kept = [record for record in read_records(steps) if record["update"] <= updates]
+            _write_records(steps, kept)
+
+    def step(self) -> None:
+        """Advance the progress bar by a step."""
+        if self._bar is not None:
+            self._bar.advance(self._bar_task)
+
+    def update(self, record: dict[str, Any]) -> None:
+        """Write the ``record`` of some updates: terms, rate, gradient norm, speed and memory."""
+        if self.enabled:
+            _append(self.folder / "steps.jsonl", record)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Write the ``record`` of an epoch: epoch, lr, train terms and validation metrics."""
+        if not self.enabled:
+            return
+        _append(self.folder / "metrics.jsonl", record)
+        values = {"lr": record["lr"]}
+        for part in ("train", "validation"):
+            values |= {f"{part}/{name}": value for name, value in record.get(part, {}).items()}
+        self.trackers.log(values, record["epoch"])
+        self._show(record)
+
+    def _show(self, record: dict[str, Any]) -> None:
+        terms = " ".join(f"{name} {value:.4g}" for name, value in record["train"].items())
+        found, metric = record.get("validation", {}), self.shape.metric
+        score = f" {metric} {found[metric]:.2f}" if metric in found else ""
+        line = f"{terms}{score} lr {record['lr']:.2e}"
+        title = f"epoch {record['epoch']}/{self.shape.epochs}"
+        if self._bar is not None:
+            self._bar.update(self._bar_task, description=title, terms=line)
+        elif self.show:
+            left = (monotonic() - self._began) / (record["epoch"] - self.first_epoch)
+            left = timedelta(seconds=round(left * (self.shape.epochs - record["epoch"])))
+            print(f"{title} {line} left {left}", file=sys.stderr)
+
+
+def _append(file: Path, record: dict[str, Any]) -> None:
+    with file.open("a") as opened:
+        opened.write(json.dumps(record) + "\n")
+
+
+def _write_records(file: Path, records: list[dict[str, Any]]) -> None:
+    """Replace a file of records in one step, so that a reader never meets half of it."""
+    partial = file.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(record) + "\n" for record in records))
+    os.replace(partial, file)

@@ -1,0 +1,54 @@
+"""What a task hands over: one frozen bundle, registered by name.
+
+Imports no torch: what needs it is named and imported when it is first used.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any
+
+from vkd.config import TrainingConfig
+
+Reference = str | Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """A step of a task that has no options of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """A task: its recipe's fields, and what trains, evaluates and uses its models.
+
+    The steps are given as functions or as ``module:name``, which is imported when first used.
+
+    Attributes:
+        name: the recipes' ``task``.
+        config: the recipes' fields.
+        task: ``(config, objects) -> Task``, what the trainer trains.
+        evaluate: ``(config, checkpoint, accelerator, options, objects) -> metrics`` on the test
+            split.
+        predict: ``(config, checkpoint, inputs, options, objects) -> records``; None if it cannot.
+        export: ``(config, checkpoint, size) -> (module, example inputs by name, output names)``.
+        cache: ``(config, folder, views, dtype) -> StoreFiller``; None where teachers cannot be
+            stored.
+        evaluate_options, predict_options: dataclasses of the steps' own options; their fields are
+            flags, their docstrings' ``Attributes`` the help.
+    """
+
+    name: str
+    config: type[TrainingConfig]
+    task: Reference
+    evaluate: Reference
+    predict: Reference | None = None
+    export: Reference | None = None
+    cache: Reference | None = None
+    evaluate_options: type = NoOptions
+    predict_options: type = NoOptions
+
+
+def resolve(reference: Reference) -> Callable[..., Any]:
+    """Return the function or class that a reference names."""
+    return resolve_name(reference) if isinstance(reference, str) else reference
