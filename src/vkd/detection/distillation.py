@@ -7,32 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from vkd.loss import FeatureLoss
+from vkd.methods.vkd import ScaledProjection
 from vkd.models.vidt.detector import Tokens, ViDT
-from vkd.normalization import NORMALIZATIONS
-
-
-class ScaledProjection(nn.Module):
-    """A projection, a learned scale and shift per feature, and a normalisation.
-
-    The paper normalises both sides; the scale and shift of its release come before, and so are
-    cancelled by ``standardize`` but for what they do to the optimiser.
-
-    Args:
-        projection: maps (N, dim) to (N, dim).
-        dim: features that come out.
-        normalization: a name of ``vkd.normalization``.
-    """
-
-    def __init__(self, projection: nn.Module, dim: int, normalization: str) -> None:
-        super().__init__()
-        self.projection = projection
-        self.weight = nn.Parameter(torch.ones(dim))
-        self.bias = nn.Parameter(torch.zeros(dim))
-        self.normalization = NORMALIZATIONS[normalization]
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (N, dim) to (N, dim)."""
-        return self.normalization(self.projection(features) * self.weight + self.bias)
 
 
 class TokenLoss(nn.Module):

@@ -6,11 +6,12 @@ from timm.models.deit import VisionTransformerDistilled
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vkd.baselines import PROJECTIONS, logit_loss
 from vkd.config import ClassificationConfig
 from vkd.distiller import Distiller
 from vkd.errors import blaming
 from vkd.loss import FeatureLoss
+from vkd.methods.kd import logit_loss
+from vkd.methods.projections import PROJECTIONS
 from vkd.projection import OrthogonalProjection
 from vkd.teacher import Teacher
 

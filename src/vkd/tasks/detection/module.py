@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vkd.baselines import PROJECTIONS
 from vkd.config import DetectionConfig
 from vkd.data.coco import (
     Batch,
 )
 from vkd.detection.distillation import TokenLoss, TokenTeacher
 from vkd.detection.losses import detection_losses, token_label_loss
+from vkd.methods.projections import PROJECTIONS
 from vkd.models.vidt.detector import ViDT, pad_images
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vkd.baselines import PROJECTIONS
 from vkd.config import GenerationConfig
 from vkd.generation.augmentation import diff_augment
 from vkd.loss import FeatureLoss
+from vkd.methods.projections import PROJECTIONS
 from vkd.models.biggan import Discriminator, Generator
 from vkd.normalization import Normalization
 from vkd.teacher import Teacher
