@@ -12,9 +12,9 @@ from torch.nn.utils.parametrizations import orthogonal
 
 from formula import GOLDEN, draw, fill, keys_of, orthonormal
 from vkd import OrthogonalProjection, VkDLoss, create_model, load_checkpoint
-from vkd.baselines import logit_loss
 from vkd.cli import main
 from vkd.errors import UserError
+from vkd.methods.kd import logit_loss
 from vkd.models.checkpoints import read_projection
 from vkd.models.release import householder_weight
 from vkd.projection import orthogonality_error

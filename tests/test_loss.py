@@ -5,8 +5,9 @@ import torch
 from torch.nn import functional as F
 
 import vkd
-from vkd.baselines import PROJECTIONS, logit_loss
 from vkd.loss import FeatureLoss
+from vkd.methods.kd import logit_loss
+from vkd.methods.projections import PROJECTIONS
 
 
 def test_equals_the_formula_written_out():

@@ -113,7 +113,7 @@ def distillation_of(
 def _method(name: str, config: ClassificationConfig, sizes: Sizes, is_mixed: bool) -> Method:
     available = set(Signals._fields) - ({"indices"} if is_mixed else set())
     with as_user_error("method"):
-        check_signals(name, available, "mixed images" if is_mixed else "classification")
+        check_signals(name, available, "mixed images" if is_mixed else "images")
     options = config.method_options if name == config.method else {}
     with as_user_error("method_options"):
         return build_method(name, sizes, options, config.method_values())

@@ -109,7 +109,7 @@ class GenerationTask(Task):
             return objects.loss(sizes)
         available = set(Signals._fields) - {"student_logits", "teacher_logits"}
         with as_user_error("method"):
-            check_signals(config.method, available, "a discriminator")
+            check_signals(config.method, available, "discriminators")
         values = config.method_values() | {"normalization": self._normalization(teacher)}
         with as_user_error("method_options"):
             return build_method(config.method, sizes, config.method_options, values)

@@ -1,0 +1,99 @@
+"""VkD: an orthogonal projection and a normalisation of the teacher's features."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vkd.errors import as_user_error
+from vkd.loss import DISTANCES, Distance, FeatureLoss
+from vkd.methods.checks import check_choice, full_precision
+from vkd.methods.method import Method, Signals, Sizes, needed
+from vkd.methods.projections import PROJECTIONS
+from vkd.normalization import NORMALIZATIONS, Normalization
+from vkd.projection import OrthogonalProjection
+
+
+class ScaledProjection(nn.Module):
+    """A projection, a learned scale and shift per feature, and a normalisation.
+
+    The paper normalises both sides; the scale and shift of its release come before, and so are
+    cancelled by ``standardize`` but for what they do to the optimiser.
+
+    Args:
+        projection: maps (N, student_dim) to (N, dim).
+        dim: features that come out.
+        normalization: a name of ``vkd.normalization``, or a function of (N, dim) features.
+    """
+
+    def __init__(self, projection: nn.Module, dim: int, normalization: str | Normalization) -> None:
+        super().__init__()
+        self.projection = projection
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.normalization: Normalization = (
+            NORMALIZATIONS[normalization] if isinstance(normalization, str) else normalization
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (N, student_dim) to (N, dim)."""
+        return self.normalization(self.projection(features) * self.weight + self.bias)
+
+
+class VkD(Method):
+    """Distance between projected student and normalised teacher features.
+
+    ``loss = d(P z_s, n(z_t))`` for student features z_s (N, S), teacher features z_t (N, T), a
+    projection P (T, S) with orthonormal columns or rows, a normalisation n and a distance d.
+
+    Args:
+        sizes: student_dim S and teacher_dim T.
+        projection: ``orthogonal``, ``linear``, ``mlp`` or ``identity``.
+        normalization: ``layer_norm``, ``standardize``, ``whiten``, ``identity`` or a function of
+            (N, T) features.
+        distance: ``smooth_l1``, ``l1``, ``mse`` or a function of two (N, T) tensors.
+        both_sides: whether the projected student features get a learned scale and shift per
+            feature, and then the normalisation too (section 4.2).
+
+    Raises:
+        UserError: for unknown names, and for ``identity`` with S != T.
+
+    Source: Miles, Elezi and Deng, "VkD: Improving Knowledge Distillation using Orthogonal
+    Projections", CVPR 2024, section 3 and equation 1.
+    """
+
+    recipe_fields: ClassVar[frozenset[str]] = frozenset({"projection", "normalization", "distance"})
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        *,
+        projection: str = "orthogonal",
+        normalization: str | Normalization = "layer_norm",
+        distance: str | Distance = "smooth_l1",
+        both_sides: bool = False,
+    ) -> None:
+        super().__init__(sizes)
+        check_choice("projection", projection, PROJECTIONS)
+        check_choice("normalization", normalization, NORMALIZATIONS)
+        check_choice("distance", distance, DISTANCES)
+        with as_user_error("projection"):
+            module = PROJECTIONS[projection](sizes.student_dim, sizes.teacher_dim)
+        if both_sides:
+            module = ScaledProjection(module, sizes.teacher_dim, normalization)
+        self.loss = FeatureLoss(module, normalization, distance)
+
+    def forward(self, signals: Signals) -> Tensor:
+        """Return the scalar loss of a batch."""
+        student, teacher = needed(signals, self)
+        with full_precision(student):
+            return self.loss(student.float(), teacher.float())
+
+    def projection_weight(self) -> Tensor | None:
+        """Return the matrix (T, S) of a linear projection; None for ``mlp`` and ``identity``."""
+        projection = self.loss.projection
+        if isinstance(projection, ScaledProjection):
+            projection = projection.projection
+        if isinstance(projection, OrthogonalProjection | nn.Linear):
+            return projection.weight
+        return None
