@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from comparison import by_method, folder_name, pool, tables, write_results
-from vkd.config import config_of, read_recipe
+from vkd.recipe import config_of, read_recipe
 
 REFERENCE = "VkD: orthogonal, standardised"
 _MATCHING = {"projection": "identity", "normalization": "identity"}
@@ -33,7 +33,8 @@ def run(job: tuple[dict[str, Any], Path]) -> dict[str, float]:
     """Train by ``fields`` into ``folder`` and return the test metrics."""
     import torch
 
-    from vkd.tasks import evaluate, train
+    from vkd.api.evaluate import evaluate
+from vkd.api.train import train
 
     torch.set_num_threads(1)
     fields, folder = job
@@ -51,7 +52,7 @@ def main() -> None:
     recipe = asdict(config_of(read_recipe("digits-detection"))) | {
         "teacher_checkpoint": arguments.teacher,
         "device": "cpu",
-        "tensorboard": False,
+        "trackers": "",
         "checkpoint_every": 1,
     }
     names = list(product(range(arguments.seeds), METHODS))

@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from vkd.config import config_of, read_recipe
+from vkd.recipe import config_of, read_recipe
 from vkd.demo.experiment import METHODS, train_teacher
 from vkd.reporting.environment import environment
 from vkd.reporting.statistics import mean_and_deviation
@@ -39,7 +39,7 @@ def validate(job: tuple[dict[str, Any], Path]) -> float:
     """Train by ``fields`` into a folder and return the validation accuracy in %."""
     import torch
 
-    from vkd.tasks import train
+    from vkd.api.train import train
 
     torch.set_num_threads(1)
     fields, folder = job
@@ -56,7 +56,7 @@ def main() -> None:
     recipe = read_recipe("digits") | {
         "teacher_checkpoint": str(arguments.folder / "teacher"),
         "device": "cpu",
-        "tensorboard": False,
+        "trackers": "",
     }
     results: list[dict[str, Any]] = []
     context = multiprocessing.get_context("spawn")

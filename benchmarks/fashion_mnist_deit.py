@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from comparison import best_weights, folder_name, pool, table, write_results
-from vkd.config import config_of, read_recipe
+from vkd.recipe import config_of, read_recipe
 
 # Weights by --tune; all that distil features distil logits as well, as the paper does.
 _FEATURES = {"logit_weight": 1.0}
@@ -34,7 +34,8 @@ def run(job: tuple[dict[str, Any], Path, bool]) -> float:
     """Train by ``fields`` into ``folder``; return the validation or test accuracy in %."""
     import torch
 
-    from vkd.tasks import evaluate, train
+    from vkd.api.evaluate import evaluate
+from vkd.api.train import train
 
     torch.set_num_threads(1)
     fields, folder, on_test = job
@@ -94,7 +95,7 @@ def main() -> None:
     recipe = asdict(config_of(read_recipe("fashion-mnist-deit"))) | {
         "teacher_checkpoint": arguments.teacher,
         "device": "cpu",
-        "tensorboard": False,
+        "trackers": "",
         "epochs": arguments.epochs,
         "train_fraction": arguments.train_fraction,
         "evaluate_every": arguments.epochs,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from comparison import best_weights, by_method, folder_name, pool, tables, write_results
-from vkd.config import config_of, read_recipe
+from vkd.recipe import config_of, read_recipe
 
 REFERENCE = "VkD whiten"
 METHODS: dict[str, dict[str, Any]] = {
@@ -36,7 +36,8 @@ def run(job: tuple[dict[str, Any], Path, bool]) -> dict[str, float]:
     """Train by ``fields`` into ``folder``; return the validation or test metrics."""
     import torch
 
-    from vkd.tasks import evaluate, train
+    from vkd.api.evaluate import evaluate
+from vkd.api.train import train
 
     torch.set_num_threads(1)
     fields, folder, on_test = job
@@ -100,7 +101,7 @@ def main() -> None:
         "teacher_checkpoint": arguments.teacher,
         "extractor_checkpoint": arguments.extractor,
         "device": "cpu",
-        "tensorboard": False,
+        "trackers": "",
     }
     recipe["epochs"] = arguments.epochs or recipe["epochs"]
     recipe |= {"evaluate_every": recipe["epochs"], "checkpoint_every": 1}

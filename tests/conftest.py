@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vkd.config import config_of, read_recipe
-from vkd.tasks import train
+from vkd.recipe import config_of, read_recipe
+from vkd.api.train import train
 from vkd.training import trainer
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -50,7 +50,7 @@ def torchrun(tmp_path_factory):
 def digits_teacher(tmp_path_factory) -> Path:
     """The run folder of a digits teacher after three epochs."""
     folder = tmp_path_factory.mktemp("teacher") / "run"
-    values = read_recipe("digits-teacher") | {"epochs": 3, "device": "cpu", "tensorboard": False}
+    values = read_recipe("digits-teacher") | {"epochs": 3, "device": "cpu", "trackers": ""}
     train(config_of(values), folder, show=False)
     return folder
 

@@ -14,15 +14,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
-from vkd.config import config_of, read_recipe
-from vkd.data import Images
+from vkd.recipe import config_of, read_recipe
+from vkd.data.images import Images
 from vkd.data.transforms import training_transform
 from vkd.data.views import Views, ViewSampler
 from vkd.errors import RunError, UserError
-from vkd.store import StoreDescription, TeacherStore, describe, file_of, open_store, write_rows
-from vkd.tasks import cache, train
-from vkd.tasks.classification import task as classification
-from vkd.tasks.classification import teachers
+from vkd.store import StoreDescription, DiskTeacher, describe, file_of, open_store, write_rows
+from vkd.api.cache import cache
+from vkd.api.train import train
+from vkd.classification import task as classification
+from vkd.classification import teachers
 from vkd.teacher import TeacherOutput
 from vkd.training.checkpoint import read_metrics
 
@@ -32,7 +33,7 @@ def config(digits_teacher):
     return config_of(
         read_recipe("digits")
         | {
-            "teacher_checkpoint": str(digits_teacher), "device": "cpu", "tensorboard": False,
+            "teacher_checkpoint": str(digits_teacher), "device": "cpu", "trackers": "",
             "epochs": 3, "warmup_epochs": 0, "train_fraction": 0.3, "logit_weight": 1.0,
             "crop_padding": 1, "flip": True,
         }
@@ -61,13 +62,13 @@ def test_a_store_holds_what_the_network_says_of_each_view(config, tmp_path, smal
     assert sizes["rows"] == len(images) == 2 * 215
     assert len(list((tmp_path / "store").glob("rows-*.safetensors"))) == 5
     assert not torch.equal(images[:215], images[215:])
-    store, rows = TeacherStore(tmp_path / "store"), torch.randperm(430)
+    store, rows = DiskTeacher(tmp_path / "store"), torch.randperm(430)
     found = store(images, rows)
     torch.testing.assert_close(found.features, expected.features[rows])
     torch.testing.assert_close(found.logits, expected.logits[rows])
     half = cache(config, tmp_path / "half", views=2, show=False)
     assert half["megabytes"] == sizes["megabytes"] / 2
-    found = TeacherStore(tmp_path / "half")(images, rows)
+    found = DiskTeacher(tmp_path / "half")(images, rows)
     torch.testing.assert_close(found.features, expected.features[rows], rtol=1e-3, atol=1e-3)
 
 
@@ -77,7 +78,7 @@ def test_training_with_a_store_equals_training_with_its_network(config, tmp_path
     stored = replace(config, teacher_store=str(store), teacher_checkpoint="")
     train(stored, tmp_path / "stored", show=False)
 
-    class Network(TeacherStore):
+    class Network(DiskTeacher):
         """Has the views of the store, but asks the network about each."""
 
         def __call__(self, images, indices=None):
@@ -87,7 +88,7 @@ def test_training_with_a_store_equals_training_with_its_network(config, tmp_path
 
     seen, example = [], torch.zeros(2, 1, 8, 8)
     network, _ = teachers.network_teacher(config, torch.nn.Identity(), example)
-    monkeypatch.setattr(teachers, "TeacherStore", Network)
+    monkeypatch.setattr(teachers, "DiskTeacher", Network)
     train(stored, tmp_path / "asked", show=False)
     curves = [
         [record["train"]["loss"] for record in read_metrics(tmp_path / name)]
@@ -114,7 +115,7 @@ def test_an_interrupted_store_goes_on(config, tmp_path, small_files):
     file_of(folder, 3).unlink()
     kept = {number: file_of(folder, number).stat().st_mtime_ns for number in (0, 1, 2, 4)}
     with pytest.raises(ValueError, match="incomplete, 1 of 5 files"):
-        TeacherStore(folder)
+        DiskTeacher(folder)
     with pytest.raises(UserError, match=r"--teacher-store: .* is incomplete"):
         train(replace(config, teacher_store=str(folder)), tmp_path / "run", show=False)
     cache(config, folder, views=2, show=False)
@@ -130,9 +131,9 @@ import sys
 from functools import partial
 from pathlib import Path
 from vkd import tasks
-from vkd.config import config_of, read_recipe
+from vkd.recipe import config_of, read_recipe
 from vkd.store import StoreDescription
-from vkd.tasks.classification import teachers
+from vkd.classification import teachers
 teachers.StoreDescription = partial(StoreDescription, rows_per_file=100)
 fields = {"teacher_checkpoint": sys.argv[2], "device": "cpu", "crop_padding": 1}
 tasks.cache(config_of(read_recipe("digits") | fields), Path(sys.argv[1]), 1, show=False)
@@ -182,10 +183,10 @@ def test_a_damaged_file_is_named(tmp_path):
     file = file_of(tmp_path / "store", 0)
     file.write_bytes(b"nonsense")
     with pytest.raises(ValueError, match=r"rows-000000\.safetensors cannot be read"):
-        TeacherStore(tmp_path / "store")(torch.zeros(1, 1), torch.tensor([0]))
+        DiskTeacher(tmp_path / "store")(torch.zeros(1, 1), torch.tensor([0]))
     save_file({"features": torch.zeros(3, 2)}, file)
     with pytest.raises(ValueError, match=r"rows-000000\.safetensors cannot be read"):
-        TeacherStore(tmp_path / "store")(torch.zeros(1, 1), torch.tensor([0]))
+        DiskTeacher(tmp_path / "store")(torch.zeros(1, 1), torch.tensor([0]))
 
 
 def test_answers_too_large_for_the_dtype_are_an_error(config, tmp_path, monkeypatch):
@@ -207,7 +208,7 @@ def test_any_rows_are_found_in_any_files(rows, rows_per_file):
         )
         for start in range(0, 30, rows_per_file)
     }
-    store = TeacherStore.__new__(TeacherStore)
+    store = DiskTeacher.__new__(DiskTeacher)
     store.description = StoreDescription(10, 3, 0, "float32", [], {}, rows_per_file)
     store._parts = parts
     assert store.description.files == len(parts)

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torchvision.datasets.mnist import read_image_file
 
-from vkd.data import fashion_mnist, loader, read_small
+from vkd.data import fashion_mnist
+from vkd.data.images import loader
+from vkd.data.small import read_small
 from vkd.errors import UserError
 
 

@@ -19,22 +19,23 @@ from conftest import ENVIRONMENT
 from test_vidt import release_file
 from vkd import create_model
 from vkd.cli import main
-from vkd.config import config_of, read_recipe
-from vkd.data import digits_detection
-from vkd.data.coco import Categories, CocoImages, categories_of, default_categories, read_coco
-from vkd.data.detection_transforms import detection_training_transform, detection_transform
-from vkd.data.digits_detection import read_digit_canvases
-from vkd.detection.distillation import TokenLoss
+from vkd.recipe import config_of, read_recipe
+from vkd.detection import canvases
+from vkd.detection.coco import Categories, CocoImages, categories_of, default_categories, read_coco
+from vkd.detection.transforms import detection_training_transform, detection_transform
+from vkd.detection.canvases import read_digit_canvases
+from vkd.detection.tokens import TokenLoss
 from vkd.detection.losses import detection_losses, token_label_loss
 from vkd.detection.metrics import NAMES, average_precision
-from vkd.detection.predictions import best_detections, coco_records
+from vkd.detection.postprocess import best_detections, coco_records
 from vkd.errors import UserError
-from vkd.models.vidt import BACKBONES
+from vkd.models.vidt.variants import BACKBONES
 from vkd.models.vidt.detector import Tokens
-from vkd.models.vidt.starting import load_backbone
+from vkd.detection.backbone_weights import load_backbone
 from vkd.projection import OrthogonalProjection
-from vkd.tasks import evaluate, train
-from vkd.tasks.detection import DetectionTask
+from vkd.api.evaluate import evaluate
+from vkd.api.train import train
+from vkd.detection.task import DetectionTask
 from vkd.training import trainer
 from vkd.training.checkpoint import read_metrics
 
@@ -370,7 +371,7 @@ def test_a_resumed_run_ends_at_the_same_weights_bit_for_bit(
 ):
     values = read_recipe("digits-detection-teacher") | {
         "student": "vidt_digits", "epochs": 2, "batch_size": 4, "device": "cpu",
-        "checkpoint_every": 1, "warmup_epochs": 0, "augmentation": "flip", "tensorboard": False,
+        "checkpoint_every": 1, "warmup_epochs": 0, "augmentation": "flip", "trackers": "",
     }  # fmt: skip
     config = config_of(values | changes)
     train(config, tmp_path / "whole", show=False)

@@ -9,7 +9,7 @@ from torch import nn
 
 import vkd
 from vkd.features import pooling
-from vkd.teacher import InputAdapter, NetworkTeacher, StoredTeacher, TeacherOutput
+from vkd.teacher import InputAdapter, NetworkTeacher, MemoryTeacher, TeacherOutput
 
 
 def small_vit(**kwargs):
@@ -164,7 +164,7 @@ def test_a_stored_teacher_runs_once_over_the_images_and_answers_as_the_network()
     images, calls = torch.randn(11, 3, 64, 64), []
     network.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
     teacher = NetworkTeacher(network, "layer4")
-    stored = StoredTeacher(teacher, images, batch_size=4)
+    stored = MemoryTeacher(teacher, images, batch_size=4)
     for indices in (torch.tensor([10, 0, 0, 5]), torch.arange(11)):
         found, expected = stored(torch.full_like(images[indices], 99.0), indices), images[indices]
         torch.testing.assert_close(found, teacher(expected), rtol=1e-4, atol=1e-5)
@@ -175,7 +175,7 @@ def test_a_stored_teacher_runs_once_over_the_images_and_answers_as_the_network()
 def test_a_stored_teacher_answers_equally_whatever_is_asked_first():
     teacher = NetworkTeacher(timm.create_model("resnet10t"), "layer4")
     images, batch = torch.randn(9, 3, 64, 64), torch.tensor([3, 8])
-    first, second = StoredTeacher(teacher, images, 4), StoredTeacher(teacher, images, 4)
+    first, second = MemoryTeacher(teacher, images, 4), MemoryTeacher(teacher, images, 4)
     second(images[:5], torch.arange(5))
     for ours, theirs in zip(first(images[batch], batch), second(images[batch], batch), strict=True):
         assert torch.equal(ours, theirs)

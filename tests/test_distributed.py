@@ -97,7 +97,7 @@ from pathlib import Path
 from timm.models import register_model
 from timm.models.vision_transformer import VisionTransformer
 from vkd import tasks
-from vkd.config import config_of, read_recipe
+from vkd.recipe import config_of, read_recipe
 
 @register_model
 def plain_vit(pretrained=False, **kwargs):
@@ -109,7 +109,7 @@ config = config_of(read_recipe("digits") | {
     "student": "plain_vit", "teacher_checkpoint": teacher, "batch_size": int(batch),
     "accumulation": int(accumulation), "logit_weight": 1.0, "epochs": 20, "warmup_epochs": 0,
     "optimizer": "sgd", "lr": 0.05, "lr_reference_batch": 64, "train_fraction": 64 / 718,
-    "device": "cpu", "tensorboard": False, "checkpoint_every": 20,
+    "device": "cpu", "trackers": "", "checkpoint_every": 20,
 })
 tasks.train(config, Path(folder), show=False)
 tasks.end_processes()

@@ -16,16 +16,19 @@ from torch import nn
 from torch.utils.data import Subset
 
 from vkd import create_model, whiten
-from vkd.config import GenerationConfig, config_of, read_recipe
-from vkd.data.generation import read_generation, subset_indices
+from vkd.generation.config import GenerationConfig
+from vkd.recipe import config_of, read_recipe
+from vkd.generation.data import read_generation, subset_indices
 from vkd.errors import RunError, UserError
 from vkd.generation.augmentation import _cut_out, _translate, diff_augment
-from vkd.generation.metrics import Seen, frechet_distance, generation_metrics
-from vkd.generation.vision import Preparation, frozen_network
+from vkd.generation.metrics import ExtractorOutput, frechet_distance, generation_metrics
+from vkd.generation.extractors import frozen_network
 from vkd.models.biggan import Discriminator, Generator
-from vkd.tasks import evaluate, predict, train
-from vkd.tasks.generation import GenerationTask
-from vkd.tasks.generation.module import DiscriminatorModule, GeneratorModule
+from vkd.api.evaluate import evaluate
+from vkd.api.predict import predict
+from vkd.api.train import train
+from vkd.generation.task import GenerationTask
+from vkd.generation.module import DiscriminatorModule, GeneratorModule
 from vkd.teacher import TeacherOutput
 from vkd.training.checkpoint import read_metrics
 
@@ -34,7 +37,7 @@ def small(**changes):
     """A small GAN on digits, whose teacher and extractor are given."""
     values = read_recipe("gan-digits") | {
         "channels": 4, "noise_dim": 8, "epochs": 2, "samples": 200, "evaluate_every": 1,
-        "checkpoint_every": 1, "device": "cpu", "tensorboard": False, "fraction": 0.2,
+        "checkpoint_every": 1, "device": "cpu", "trackers": "", "fraction": 0.2,
     }  # fmt: skip
     return config_of(values | changes)
 
@@ -177,7 +180,7 @@ def test_cifar_is_read_from_its_published_format(tmp_path, monkeypatch):
 def seen(count, dim=12, shift=0.0, seed=0):
     torch.manual_seed(seed)
     features = torch.randn(count, dim) * torch.linspace(0.5, 2, dim) + shift
-    return Seen(features, torch.randn(count, 10), torch.arange(count) % 10)
+    return ExtractorOutput(features, torch.randn(count, 10), torch.arange(count) % 10)
 
 
 def test_the_frechet_distance_equals_its_formula_and_torch_fidelitys():
@@ -234,7 +237,7 @@ def test_all_metrics_equal_torch_fidelitys_own_run_on_the_same_images():
     )  # fmt: skip
     labels = torch.arange(300) % 10
     seen_real, seen_made = (
-        Seen(means_of(part), means_of(part), labels) for part in (real, made)
+        ExtractorOutput(means_of(part), means_of(part), labels) for part in (real, made)
     )  # fmt: skip
     ours = generation_metrics(seen_real, seen_made, "inception")
     for name, key in {
@@ -257,8 +260,8 @@ def test_metrics_are_called_fid_with_inception_alone():
 def test_precision_and_recall_fall_on_the_right_side():
     # Made images that are a small part of the real ones: precise, but they recall little.
     torch.manual_seed(0)
-    real = Seen(torch.randn(600, 4), torch.randn(600, 10), torch.arange(600) % 10)
-    made = Seen(0.2 * torch.randn(600, 4), torch.randn(600, 10), torch.arange(600) % 10)
+    real = ExtractorOutput(torch.randn(600, 4), torch.randn(600, 10), torch.arange(600) % 10)
+    made = ExtractorOutput(0.2 * torch.randn(600, 4), torch.randn(600, 10), torch.arange(600) % 10)
     metrics = generation_metrics(real, made, "cnn_digits")
     assert metrics["precision"] > 0.9
     assert metrics["recall"] < 0.3
@@ -269,14 +272,14 @@ def test_accuracy_and_coverage_count_recognised_classes():
     labels = torch.arange(100) % 10
     logits = torch.nn.functional.one_hot(labels, 10).float()
     logits[labels == 3] = torch.nn.functional.one_hot(torch.tensor(5), 10).float()
-    made = Seen(torch.randn(100, 4), logits, labels)
+    made = ExtractorOutput(torch.randn(100, 4), logits, labels)
     metrics = generation_metrics(seen(200, 4), made, "cnn_digits")
     assert metrics["accuracy"] == pytest.approx(90)
     assert metrics["coverage"] == pytest.approx(90)
 
 
 def test_networks_see_images_as_they_were_trained(digits_teacher):
-    from vkd.data import read_small
+    from vkd.data.small import read_small
 
     splits = read_small("digits")
     network = frozen_network("cnn_digits", str(digits_teacher), "features")

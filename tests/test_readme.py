@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vkd.cli import HELP, main
-from vkd.config import recipe_names
+from vkd.recipe import recipe_names
 
 README = Path(__file__).parent.parent / "README.md"
 

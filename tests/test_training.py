@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vkd.config import config_of, read_recipe
-from vkd.data import Images
+from vkd.recipe import config_of, read_recipe
+from vkd.data.images import Images
 from vkd.errors import RunError, UserError
 from vkd.projection import orthogonality_error
-from vkd.tasks import train
-from vkd.tasks.classification import ClassificationTask
+from vkd.api.train import train
+from vkd.classification.task import ClassificationTask
 from vkd.training import trainer as trainer_module
 from vkd.training.checkpoint import read_metrics
 
@@ -22,7 +22,7 @@ from vkd.training.checkpoint import read_metrics
 def config(digits_teacher):
     values = read_recipe("digits") | {
         "epochs": 4, "warmup_epochs": 1, "device": "cpu", "checkpoint_every": 1,
-        "evaluate_every": 1, "teacher_checkpoint": str(digits_teacher), "tensorboard": False,
+        "evaluate_every": 1, "teacher_checkpoint": str(digits_teacher), "trackers": "",
         "crop_padding": 1, "ema_decay": 0.9,
     }  # fmt: skip
     return config_of(values)

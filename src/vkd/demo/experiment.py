@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vkd.config import config_of, read_recipe
+from vkd.recipe import config_of, read_recipe
 
 # The four that the table compares; what they leave out is as in the recipe `digits`. Each has the
 # weights that did best on validation digits, see benchmarks/digits_tuning.py.
@@ -87,8 +87,9 @@ def _single_thread() -> None:
 
 
 def _run(job: Job) -> float:
-    from vkd.tasks import evaluate, train
+    from vkd.api.evaluate import evaluate
+from vkd.api.train import train
 
-    config = config_of(job.fields | {"seed": job.seed, "device": "cpu", "tensorboard": False})
+    config = config_of(job.fields | {"seed": job.seed, "device": "cpu", "trackers": ""})
     train(config, job.folder, show=False)
     return evaluate(str(job.folder), device="cpu")["accuracy"]
