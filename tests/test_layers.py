@@ -10,10 +10,19 @@ import pytest
 import vkd
 
 ROOT = Path(vkd.__file__).parent
-CORE = ("projection", "normalization", "loss", "baselines", "features", "teacher", "distiller")
+CORE = (
+    "projection",
+    "normalization",
+    "loss",
+    "baselines",
+    "features",
+    "inputs",
+    "teacher",
+    "distiller",
+)
 ALLOWED = {
     **{name: set(CORE) for name in CORE},
-    "store": {"teacher", "store"},
+    "store": {"features", "teacher", "store"},
     "errors": set(),
     "config": {"errors"},
     "models": {"errors", "models"},

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vkd.distiller import Distiller as Distiller
+    from vkd.features import layers as layers
     from vkd.loss import FeatureLoss as FeatureLoss
     from vkd.loss import VkDLoss as VkDLoss
     from vkd.models import create_model as create_model
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Distiller": "distiller",
+    "layers": "features",
     "FeatureLoss": "loss",
     "VkDLoss": "loss",
     "OrthogonalProjection": "projection",
