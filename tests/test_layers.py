@@ -10,33 +10,24 @@ import pytest
 import vkd
 
 ROOT = Path(vkd.__file__).parent
-CORE = ("projection", "normalization", "loss", "features", "teacher", "distiller")
+CORE = ("projection", "normalization", "loss", "features", "inputs", "teacher", "distiller")
+SHARED = {*CORE, "store", "methods", "errors", "config", "models", "data", "training"}
+ROOMS = ("classification", "detection", "generation")
 ALLOWED = {
     **{name: set(CORE) for name in CORE},
-    "store": {"teacher", "store"},
+    "store": {"features", "teacher", "store"},
     "methods": {"projection", "normalization", "loss", "errors", "methods"},
     "errors": set(),
-    "config": {"errors"},
+    "config": {"errors", "methods"},
     "models": {"errors", "models"},
-    "data": {"errors", "data"},
+    "data": {"errors", "inputs", "data"},
     "training": {"errors", "config", "training"},
-    "detection": {*CORE, "errors", "methods", "models", "detection"},
-    "generation": {*CORE, "errors", "models", "generation"},
-    "tasks": {
-        *CORE,
-        "store",
-        "errors",
-        "config",
-        "methods",
-        "models",
-        "data",
-        "detection",
-        "generation",
-        "training",
-        "reporting",
-        "tasks",
-    },
+    **{room: SHARED | {room} for room in ROOMS},
+    "tasks": {"errors", "config", "training", *ROOMS},
+    "recipe": {"errors", "config", "methods", "tasks"},
     "reporting": {"errors", "config", "projection", "training", "reporting"},
+    "api": {*SHARED, "tasks", "recipe", "reporting", "api"},
+    "comparison": {*SHARED, "tasks", "recipe", "reporting", "api", "comparison"},
 }
 
 

@@ -27,6 +27,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Distiller": "distiller",
+    "layers": "features",
     "FeatureLoss": "loss",
     "OrthogonalProjection": "projection",
     "VkDLoss": "loss",

@@ -1,97 +1,233 @@
 """VkD for any teacher and student in a few lines."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vkd.features import FeatureTap, Pool, pooling
+from vkd.features import FeatureTap, Inputs, Pool, call, device_of, moved, pooling, probing
+from vkd.inputs import InputAdapter, InputFormat
 from vkd.loss import FeatureLoss, VkDLoss
-from vkd.teacher import InputAdapter, NetworkTeacher, Teacher
+from vkd.teacher import NetworkTeacher, StoredTeacher, Teacher, widths_of
 
 LossFactory = Callable[[int, int], FeatureLoss]
+Layers = Mapping[str, str | None]
 
 
 class DistillerOutput(NamedTuple):
-    """``output`` of the student, the distillation ``loss``, and the teacher's ``logits``."""
+    """What a ``Distiller`` returns.
+
+    Attributes:
+        output: of the student.
+        loss: of the distillation, a scalar: the weighted sum over all pairs of layers.
+        teacher_logits: of the first teacher (N, classes); None where it has none.
+    """
 
     output: Any
     loss: Tensor
-    teacher_logits: Tensor
+    teacher_logits: Tensor | None
+
+
+class Pair(NamedTuple):
+    """A student's layer that learns from a layer of the teacher of number ``teacher``."""
+
+    student_layer: str
+    teacher: int
+    teacher_layer: str
+    weight: float
 
 
 class Distiller(nn.Module):
     """Trains ``student`` to match the features of ``teacher``.
 
-    Only the student and the projection are parameters and in ``state_dict``; the teacher is
+    Only the student and the projections are parameters and in ``state_dict``; the teacher is
     frozen, stays in eval mode, and follows the images to their device. ``student`` itself is
-    what to deploy.
+    what to deploy. ``close``, or the end of a ``with`` statement, leaves it without taps.
 
     Args:
         student: any network.
-        teacher: any network (frozen here), or an object with the interface of ``vkd.teacher``.
-        student_layer: name of the student's submodule to read features from.
-        teacher_layer: the same for a teacher network.
+        teacher: any network (frozen here), or an object with the interface of ``vkd.teacher``; or
+            a list of these.
+        student_layer: name of the student's submodule to read features from; see
+            ``vkd.features.FeatureTap`` for names and ``vkd.layers`` for a list of them.
+        teacher_layer: the same for the teacher; by default a network's output, or the only layer
+            of an object.
         pool: layout of the student's features, see ``vkd.features.pooling``.
         teacher_pool: the teacher's, as ``pool`` when left out.
         loss: function of (student_dim, teacher_dim) that returns the loss; ``VkDLoss`` by default.
         adapter: maps the student's images to the teacher's; by default made from the models'
             ``pretrained_cfg`` (timm) where both have one: normalisation and a fixed input size.
-        example: an image batch to find the feature sizes with; by default zeros of the student's
-            ``pretrained_cfg`` input size, or (2, 3, 224, 224).
+            Where ``example`` is a tuple or dict, none is made.
+        example: what the student is called with, to find the numbers of features: a tensor, a
+            tuple of positional inputs, or a dict of inputs by keyword; by default zeros of the
+            student's ``pretrained_cfg`` input size, or (2, 3, 224, 224).
+        layers: in place of ``student_layer`` and ``teacher_layer``, several pairs of layers:
+            names of the student's to names of the teacher's. With a list of teachers a list of
+            such dicts, or one for all.
+        layer_weights: weight of each student layer's losses, 0 or above; 1 by default.
+        teacher_weights: weight of each teacher's losses, 0 or above; 1 by default.
+
+    Attributes:
+        loss: the loss of the only pair; with several, a ``ModuleDict`` of the ``losses``.
+        teachers: all teachers; ``teacher`` is the first.
 
     Raises:
-        ValueError: if a layer does not exist (the closest names are listed), or an example is
-            needed.
+        ValueError: if a layer does not exist (the closest names are listed), an example is needed,
+            layers or weights do not fit each other, or student and teacher share parameters.
     """
 
     def __init__(
         self,
         student: nn.Module,
-        teacher: nn.Module | Teacher,
-        student_layer: str,
-        teacher_layer: str = "",
+        teacher: nn.Module | Teacher | Sequence[nn.Module | Teacher],
+        student_layer: str | None = None,
+        teacher_layer: str | None = None,
         pool: str | Pool = "auto",
         teacher_pool: str | Pool | None = None,
         loss: LossFactory = VkDLoss,
         adapter: nn.Module | None = None,
-        example: Tensor | None = None,
+        example: Inputs | None = None,
+        *,
+        layers: Layers | Sequence[Layers] | None = None,
+        layer_weights: Mapping[str, float] | None = None,
+        teacher_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(teacher, nn.Module):
-            adapter = adapter or adapter_for(student, teacher)
-            teacher = NetworkTeacher(teacher, teacher_layer, teacher_pool or pool, adapter)
+        given = list(teacher) if isinstance(teacher, list | tuple) else [teacher]
+        chosen = _layers_of(len(given), student_layer, teacher_layer, layers)
+        weights = _weights_of(chosen, layer_weights, teacher_weights)
+        for each in given:
+            _require_apart(student, each)
         self.student = student
-        self.teacher = teacher
-        self._tap = FeatureTap(student, student_layer)
+        self._is_closed = False
         self._pool = pooling(pool, getattr(student, "num_prefix_tokens", 0))
-        self.loss = loss(*self._feature_dims(example))
+        self._taps: dict[str, FeatureTap] = {}
+        self.teachers: list[Teacher] = []
+        try:
+            for layer in dict.fromkeys(layer for part in chosen for layer in part):
+                self._taps[layer] = FeatureTap(student, layer)
+            for each, part in zip(given, chosen, strict=True):
+                if isinstance(each, nn.Module):
+                    is_image = example is None or isinstance(example, Tensor)
+                    adapter_of = adapter or (adapter_for(student, each) if is_image else None)
+                    names = [layer or "" for layer in part.values()]
+                    each = NetworkTeacher(each, names, teacher_pool or pool, adapter_of)
+                self.teachers.append(each)
+            dims = self._dims(example)
+            self._pairs = [
+                Pair(layer, number, _known_layer(dims[1][number], wanted, number), weight)
+                for number, part in enumerate(chosen)
+                for (layer, wanted), weight in zip(part.items(), weights[number], strict=True)
+            ]
+        except Exception:
+            self.close()
+            raise
+        made = [
+            loss(dims[0][pair.student_layer], dims[1][pair.teacher][pair.teacher_layer])
+            for pair in self._pairs
+        ]
+        # The keys of a ModuleDict must not hold dots.
+        keys = [name.replace(".", "/") for name in self._names()]
+        self.loss: nn.Module = (
+            made[0] if len(made) == 1 else nn.ModuleDict(zip(keys, made, strict=True))
+        )
 
-    def forward(self, images: Tensor, indices: Tensor | None = None) -> DistillerOutput:
-        """Run the student on (N, C, H, W) images and compare its features with the teacher's."""
-        output = self.student(images)
-        features = self._pool(self._tap.take())
-        known = self.teacher(images, indices)
-        return DistillerOutput(output, self.loss(features, known.features), known.logits)
+    @property
+    def teacher(self) -> Teacher:
+        """The first teacher."""
+        return self.teachers[0]
 
-    @torch.no_grad()
-    def _feature_dims(self, example: Tensor | None) -> tuple[int, int]:
+    @property
+    def losses(self) -> dict[str, nn.Module]:
+        """The loss of each pair, by ``student_layer -> teacher_layer``.
+
+        With several teachers the teacher's number stands before its layer, as in
+        ``norm -> 1:layer4``. A forward hook on a loss sees its value before it is weighted.
+        """
+        modules = self.loss.values() if isinstance(self.loss, nn.ModuleDict) else [self.loss]
+        return dict(zip(self._names(), modules, strict=True))
+
+    def forward(
+        self, images: Inputs | None = None, indices: Tensor | None = None, **inputs: Any
+    ) -> DistillerOutput:
+        """Run the student and compare its features with the teacher's.
+
+        Args:
+            images: (N, C, H, W); or a tuple of positional inputs, or a mapping of inputs by
+                keyword. Such inputs reach student and teacher alike.
+            indices: positions (N,) of the samples in their data set, for stored teachers.
+            inputs: inputs by keyword, in place of ``images``, as in ``distiller(**batch)``.
+
+        Raises:
+            RuntimeError: after ``close``.
+            ValueError: for ``images`` and ``inputs`` together, or neither; without ``indices``
+                where a teacher is stored.
+        """
+        if self._is_closed:
+            raise RuntimeError("This Distiller is closed and has no taps any more; make a new one.")
+        if (images is None) == (not inputs):
+            raise ValueError(
+                "A Distiller takes either images or inputs by keyword, found "
+                f"{'neither' if images is None else 'both'}."
+            )
+        batch: Any = inputs if images is None else images
+        output = call(self.student, batch)
+        features = {layer: self._pool(tap.take()) for layer, tap in self._taps.items()}
+        known = [teacher(batch, indices) for teacher in self.teachers]
+        terms = [
+            pair.weight * loss(features[pair.student_layer], theirs)
+            for pair, loss in zip(self._pairs, self.losses.values(), strict=True)
+            for theirs in [known[pair.teacher].features[pair.teacher_layer]]
+        ]
+        total = terms[0] if len(terms) == 1 else torch.stack(terms).sum()
+        return DistillerOutput(output, total, known[0].logits)
+
+    def close(self) -> None:
+        """Remove all taps from student and teachers.
+
+        The student can then be copied, pickled, scripted and exported as before; the teachers stay
+        frozen. Teachers with a ``close`` of their own are closed, too.
+        """
+        self._is_closed = True
+        for tap in self._taps.values():
+            tap.remove()
+        for teacher in self.teachers:
+            if hasattr(teacher, "close"):
+                teacher.close()
+
+    def __enter__(self) -> "Distiller":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _names(self) -> list[str]:
+        return [
+            f"{pair.student_layer} -> "
+            + (f"{pair.teacher}:" if len(self.teachers) > 1 else "")
+            + pair.teacher_layer
+            for pair in self._pairs
+        ]
+
+    def _dims(self, example: Inputs | None) -> tuple[dict[str, int], list[dict[str, int]]]:
+        """Numbers of features by layer: the student's, and each teacher's."""
         if example is None:
-            size = _config(self.student).get("input_size", (3, 224, 224))
-            example = torch.zeros(2, *size)
-        parameter = next(self.student.parameters(), None)
-        if parameter is not None:
-            example = example.to(parameter.device)
-        training = self.student.training
-        self.student.eval()(example)
-        self.student.train(training)
-        teacher_features = self.teacher(example).features
-        return self._pool(self._tap.take()).shape[1], teacher_features.shape[1]
-
-
-def _config(model: nn.Module) -> dict[str, Any]:
-    return getattr(model, "pretrained_cfg", None) or {}
+            example = torch.zeros(2, *_config(self.student).get("input_size", (3, 224, 224)))
+        batch: Any = moved(example, device_of(self.student))
+        with probing(self.student):
+            call(self.student, batch)
+            features = {layer: self._pool(tap.take()) for layer, tap in self._taps.items()}
+            theirs = [
+                teacher.widths
+                if isinstance(teacher, StoredTeacher)
+                else widths_of(teacher(batch))[0]
+                for teacher in self.teachers
+            ]
+        return {layer: part.shape[1] for layer, part in features.items()}, theirs
 
 
 def adapter_for(student: nn.Module, teacher: nn.Module) -> InputAdapter | None:
@@ -99,11 +235,101 @@ def adapter_for(student: nn.Module, teacher: nn.Module) -> InputAdapter | None:
 
     None where either does not tell how its images are normalised.
     """
-    ours, theirs = _config(student), _config(teacher)
-    if not (ours.get("mean") and theirs.get("mean")):
+    known = _config(teacher)
+    ours, theirs = (InputFormat.from_pretrained_cfg(_config(model)) for model in (student, teacher))
+    if ours is None or theirs is None:
         return None
-    size = tuple(theirs["input_size"][1:]) if theirs.get("fixed_input_size") else None
+    size = theirs.size if known.get("fixed_input_size") else None
     if size is not None:
         # The config tells the published size; a model built for another one knows better.
         size = getattr(getattr(teacher, "patch_embed", None), "img_size", None) or size
-    return InputAdapter((ours["mean"], ours["std"]), (theirs["mean"], theirs["std"]), size)
+    return InputAdapter(ours, replace(theirs, size=size))
+
+
+def _config(model: nn.Module) -> dict[str, Any]:
+    return getattr(model, "pretrained_cfg", None) or {}
+
+
+def _layers_of(
+    teachers: int,
+    student_layer: str | None,
+    teacher_layer: str | None,
+    layers: Layers | Sequence[Layers] | None,
+) -> list[dict[str, str | None]]:
+    """The pairs of layers of each teacher, however they are given."""
+    if not teachers:
+        raise ValueError("teacher must be a network, a teacher or a list of these, found none.")
+    if (layers is None) == (student_layer is None) or (layers is not None and teacher_layer):
+        raise ValueError(
+            "A Distiller takes either student_layer, with teacher_layer, or layers, found "
+            f"student_layer={student_layer!r}, teacher_layer={teacher_layer!r} and "
+            f"{'no layers' if layers is None else 'layers'}."
+        )
+    if student_layer is not None:
+        layers = {student_layer: teacher_layer}
+    parts = list(repeat(layers, teachers)) if isinstance(layers, Mapping) else list(layers or [])
+    if len(parts) != teachers:
+        raise ValueError(
+            f"layers must be one dict, or a dict for each of {teachers} teachers, found "
+            f"{len(parts)}."
+        )
+    if not all(parts):
+        raise ValueError("layers must have a pair of layers for each teacher, found an empty dict.")
+    return [dict(part) for part in parts]
+
+
+def _weights_of(
+    layers: list[dict[str, str | None]],
+    layer_weights: Mapping[str, float] | None,
+    teacher_weights: Sequence[float] | None,
+) -> list[list[float]]:
+    """The weight of each pair of each teacher."""
+    by_layer = dict(layer_weights or {})
+    by_teacher = [1.0] * len(layers) if teacher_weights is None else list(teacher_weights)
+    if len(by_teacher) != len(layers):
+        raise ValueError(
+            f"teacher_weights must have a weight for each of {len(layers)} teachers, found "
+            f"{len(by_teacher)}."
+        )
+    unknown = [layer for layer in by_layer if not any(layer in part for part in layers)]
+    if unknown:
+        known = ", ".join(dict.fromkeys(layer for part in layers for layer in part))
+        raise ValueError(
+            f"layer_weights must name the student's layers {known[:120]}, found {unknown[0]!r}."
+        )
+    for name, values in (("layer", by_layer.values()), ("teacher", by_teacher)):
+        for value in values:
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name}_weights must be finite and 0 or above, found {value}.")
+    return [
+        [weight * by_layer.get(layer, 1.0) for layer in part]
+        for weight, part in zip(by_teacher, layers, strict=True)
+    ]
+
+
+def _require_apart(student: nn.Module, teacher: nn.Module | Teacher) -> None:
+    network = getattr(teacher, "model", teacher) if callable(teacher) else teacher
+    if isinstance(teacher, nn.Module):
+        network = teacher
+    if not isinstance(network, nn.Module):
+        return
+    ours = {id(parameter) for parameter in student.parameters()}
+    if network is student or any(id(parameter) in ours for parameter in network.parameters()):
+        raise ValueError(
+            "student and teacher must not share parameters, as freezing the teacher would freeze "
+            "the student, found shared ones; give copy.deepcopy(student) to distil it from itself."
+        )
+
+
+def _known_layer(widths: Mapping[str, int], layer: str | None, teacher: int) -> str:
+    """The name of a wanted layer; None is the only one."""
+    if layer is None and len(widths) == 1:
+        return next(iter(widths))
+    if layer is None:
+        layer = ""
+    if layer not in widths:
+        known = ", ".join(map(repr, widths))
+        raise ValueError(
+            f"Teacher {teacher} has no layer {layer!r}; its layers are: {known[:200]}."
+        )
+    return layer

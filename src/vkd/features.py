@@ -1,16 +1,30 @@
 """Reading features off any network: taps by module name, and pooling to one row per image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 Pool = Callable[[Tensor], Tensor]
+Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
+
+_MOST_LISTED = 6
 
 
 class FeatureTap:
     """Keeps the output of one named submodule of ``model`` until ``take`` fetches it.
+
+    A layer that runs several times in a forward pass keeps its last output.
+
+    Args:
+        model: any network.
+        layer: name of a submodule as in ``named_modules``; the empty name is the model itself.
+            Where the output is no tensor, a key may follow after a colon:
+            ``encoder:last_hidden_state``, or ``encoder:0`` for the first part of a tuple.
 
     Raises:
         ValueError: if ``model`` has no submodule of that name; the message lists near names.
@@ -18,33 +32,147 @@ class FeatureTap:
 
     def __init__(self, model: nn.Module, layer: str) -> None:
         modules = dict(model.named_modules())
-        if layer not in modules or not layer:
-            close = get_close_matches(layer, modules, n=5, cutoff=0.4) or list(modules)[1:6]
+        name, key = (layer, "") if layer in modules else _split(layer)
+        if name not in modules:
+            close = get_close_matches(name, modules, n=5, cutoff=0.4) or list(modules)[1:6]
             raise ValueError(
-                f"{type(model).__name__} has no layer {layer!r}; the closest names are: "
-                f"{', '.join(close)}."
+                f"{type(model).__name__} has no layer {name!r}; the closest names are: "
+                f"{', '.join(close) or 'none'}."
             )
         self.layer = layer
-        self._features: Tensor | None = None
-        self._handle = modules[layer].register_forward_hook(self._keep)
+        self._key = key
+        self._output: Any = None
+        self._handle = modules[name].register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        self._features = output[0] if isinstance(output, tuple | list) else output
+        self._output = output
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tensors inside an autograd graph can neither be copied nor pickled.
+        return self.__dict__ | {"_output": None}
 
     def take(self) -> Tensor:
         """Return the features of the last forward pass and forget them.
 
+        Of an output that is no tensor these are the part of the layer's key. Without a key: its
+        only tensor; or the first part of a tuple or list; or ``last_hidden_state``.
+
         Raises:
             RuntimeError: if the layer has not run since the last call.
+            ValueError: if the output has no such part, or several and no key tells which.
         """
-        features, self._features = self._features, None
-        if features is None:
+        output, self._output = self._output, None
+        if output is None:
             raise RuntimeError(f"The layer {self.layer!r} did not run in the forward pass.")
-        return features
+        return _tensor_of(output, self._key, self.layer)
 
     def remove(self) -> None:
         """Detach from the model, which is then as it was before."""
         self._handle.remove()
+        self._output = None
+
+
+class LayerShape(NamedTuple):
+    """A layer that ran.
+
+    Attributes:
+        name: as ``FeatureTap`` takes it; empty for the model itself.
+        kind: name of its class.
+        shape: of its output; the keys and shapes of the parts where that is no tensor.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...] | str
+
+
+def layers(model: nn.Module, example: Inputs) -> list[LayerShape]:
+    """Return the layers of ``model`` that can be tapped, with the shapes of their outputs.
+
+    The model runs once, in eval mode and without gradients; its modes, hooks and buffers are left
+    as they were.
+
+    Args:
+        model: any network.
+        example: what it is called with: a tensor, a tuple of positional inputs, or a dict of
+            inputs by keyword; moved to the device of the model.
+
+    Returns:
+        All submodules that ran, in the order of ``named_modules``; the model itself, whose name is
+        empty, comes first. Of a layer that ran several times it is the last output.
+    """
+    found: dict[str, LayerShape] = {}
+    with probing(model), ExitStack() as hooks:
+        for name, module in model.named_modules():
+
+            def keep(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
+                shape = tuple(output.shape) if isinstance(output, Tensor) else _listed(output)
+                found[name] = LayerShape(name, type(module).__name__, shape)
+
+            hooks.callback(module.register_forward_hook(keep).remove)
+        call(model, moved(example, device_of(model)))
+    return [found[name] for name, _ in model.named_modules() if name in found]
+
+
+@contextmanager
+def probing(model: nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients; afterwards modes and buffers of ``model`` are as before."""
+    modules = list(model.modules())
+    modes = [module.training for module in modules]
+    buffers = [
+        (module, name, buffer, buffer._version, buffer.clone())
+        for module in modules
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        with torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+        with torch.no_grad():
+            for module, name, buffer, version, value in buffers:
+                module._buffers[name] = buffer
+                if buffer._version != version:
+                    buffer.copy_(value)
+
+
+def call(model: Callable[..., Any], inputs: Inputs) -> Any:
+    """Call ``model`` with a tensor, a tuple of positional inputs, or a mapping of keywords."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def moved(inputs: Inputs, device: torch.device | None) -> Inputs:
+    """Return ``inputs`` with their tensors on ``device``; None leaves them where they are."""
+
+    def move(value: Any) -> Any:
+        return value.to(device) if isinstance(value, Tensor) and device is not None else value
+
+    if isinstance(inputs, Mapping):
+        return {name: move(value) for name, value in inputs.items()}
+    return type(inputs)(map(move, inputs)) if type(inputs) in (tuple, list) else move(inputs)
+
+
+def device_of(owner: nn.Module | Inputs) -> torch.device | None:
+    """Return the device of the first parameter or input tensor; None where there is none."""
+    values: Any = (owner,)
+    if isinstance(owner, nn.Module):
+        values = owner.parameters()
+    elif isinstance(owner, Mapping):
+        values = owner.values()
+    elif isinstance(owner, tuple | list):
+        values = owner
+    return next((value.device for value in values if isinstance(value, Tensor)), None)
+
+
+def logits_of(output: Any) -> Tensor | None:
+    """Return a model's output where it is a tensor, or its part ``logits``; otherwise None."""
+    logits = output if isinstance(output, Tensor) else _parts(output).get("logits")
+    return logits if isinstance(logits, Tensor) else None
 
 
 def pooling(layout: str | Pool = "auto", prefix_tokens: int = 0) -> Pool:
@@ -88,5 +216,66 @@ def _layout_of(features: Tensor) -> str:
             return "NHWC"
     raise ValueError(
         f"Cannot tell the layout of features of shape {tuple(features.shape)}; "
-        "name it with pool=, for example pool='NCHW'."
+        "name it with pool=, for example pool='NCHW', or give a function that returns (N, D)."
     )
+
+
+def _split(layer: str) -> tuple[str, str]:
+    """A layer's name and the key after its colon."""
+    name, _, key = layer.rpartition(":") if ":" in layer else (layer, "", "")
+    return name, key
+
+
+def _parts(output: Any) -> dict[str, Any]:
+    """What an output consists of, by key; parts that are None are absent."""
+    if isinstance(output, Mapping):
+        named = {str(key): value for key, value in output.items()}
+    elif hasattr(output, "_asdict"):
+        named = output._asdict()
+    elif isinstance(output, tuple | list):
+        named = {str(index): value for index, value in enumerate(output)}
+    elif is_dataclass(output):
+        named = {field.name: getattr(output, field.name) for field in fields(output)}
+    else:
+        named = dict(getattr(output, "__dict__", {}))
+    return {key: value for key, value in named.items() if value is not None}
+
+
+def _tensor_of(output: Any, key: str, layer: str) -> Tensor:
+    if isinstance(output, Tensor) and not key:
+        return output
+    parts = {} if isinstance(output, Tensor) else _parts(output)
+    if key:
+        found = parts.get(key)
+        if found is None and key.isdecimal():
+            places = output if isinstance(output, tuple) else tuple(parts.values())
+            found = places[int(key)] if int(key) < len(places) else None
+        if isinstance(found, Tensor):
+            return found
+        raise ValueError(
+            f"The output of the layer {layer.removesuffix(':' + key)!r} has no tensor {key!r}; "
+            f"it has {_listed(output)}."
+        )
+    tensors = [part for part in parts.values() if isinstance(part, Tensor)]
+    if len(tensors) == 1:
+        return tensors[0]
+    first = output[0] if isinstance(output, tuple | list) and output else None
+    preferred = first if first is not None else parts.get("last_hidden_state")
+    if isinstance(preferred, Tensor):
+        return preferred
+    raise ValueError(
+        f"The layer {layer!r} returns {type(output).__name__}, not a tensor; name a part as in "
+        f"'{layer}:KEY', of {_listed(output)}."
+    )
+
+
+def _listed(output: Any) -> str:
+    """The keys and shapes of an output's parts."""
+    if isinstance(output, Tensor):
+        return f"one tensor {tuple(output.shape)}"
+    parts = [
+        f"{key[:24]} {tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__}"
+        for key, part in _parts(output).items()
+    ]
+    more = len(parts) - _MOST_LISTED
+    return ", ".join(parts[:_MOST_LISTED] + [f"{more} more"] * (more > 0)) or "no parts"

@@ -1,8 +1,9 @@
-"""A teacher's answers on disk: written once, then found by row; no network is needed any more.
+"""A teacher's outputs on disk: written once, then found by row; no network is needed any more.
 
 A store is a folder with ``store.json``, which tells what it holds, and numbered safetensors files
-of so many rows each. The files are mapped into memory, so that only rows that are asked for are
-read. A file appears whole or not at all, so what was interrupted can go on.
+of so many rows each: tensors ``features`` of the only layer, or ``features:LAYER`` of each of
+several, and ``logits`` where there are any. The files are mapped into memory, so that only rows
+that are asked for are read. A file appears whole or not at all, so what was interrupted can go on.
 """
 
 import json
@@ -16,9 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vkd.teacher import TeacherOutput
+from vkd.features import device_of
+from vkd.teacher import TeacherOutput, required, widths_of
 
 _DESCRIPTION = "store.json"
+_FEATURES, _LOGITS = "features", "logits"
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class StoreDescription:
         seed: of the augmentation.
         dtype: of the numbers, float16 or float32.
         classes: names of the classes of the data.
-        recipe: the settings that decide what the teacher saw and said.
-        rows_per_file: answers in each file but the last.
+        recipe: the settings that decide the teacher's inputs and outputs.
+        rows_per_file: rows in each file but the last.
     """
 
     images: int
@@ -45,7 +48,7 @@ class StoreDescription:
 
     @property
     def rows(self) -> int:
-        """Answers in all."""
+        """Rows in all."""
         return self.images * self.views
 
     @property
@@ -84,7 +87,7 @@ def describe(folder: Path) -> StoreDescription:
     try:
         return StoreDescription(**json.loads((folder / _DESCRIPTION).read_text()))
     except (OSError, TypeError, ValueError):
-        raise ValueError(f"{folder} is no store of a teacher's answers.") from None
+        raise ValueError(f"{folder} is no store of a teacher's outputs.") from None
 
 
 def file_of(folder: Path, number: int) -> Path:
@@ -92,32 +95,49 @@ def file_of(folder: Path, number: int) -> Path:
     return folder / f"rows-{number:06d}.safetensors"
 
 
-def write_rows(file: Path, answers: TeacherOutput, dtype: str) -> None:
+def write_rows(file: Path, outputs: TeacherOutput, dtype: str) -> None:
     """Write the rows of one file.
 
+    Args:
+        file: see ``file_of``.
+        outputs: features of one layer or more (N, D), and logits or none.
+        dtype: float16 or float32.
+
     Raises:
-        ValueError: if a number is not finite in this dtype.
+        ValueError: if a number is not finite in this dtype, or there are no features.
     """
+    if not outputs.features:
+        raise ValueError("The teacher's outputs must have the features of a layer, found none.")
+    is_single = len(outputs.features) == 1
+    named = {
+        _FEATURES if is_single else f"{_FEATURES}:{layer}": part
+        for layer, part in outputs.features.items()
+    }
+    if outputs.logits is not None:
+        named[_LOGITS] = outputs.logits
     tensors = {
-        name: part.to("cpu", getattr(torch, dtype)).contiguous()
-        for name, part in answers._asdict().items()
+        name: part.to("cpu", getattr(torch, dtype)).contiguous() for name, part in named.items()
     }
     for name, part in tensors.items():
         if not part.isfinite().all():
             raise ValueError(f"The teacher's {name} are not finite in {dtype}.")
     partial = file.with_suffix(".partial")
-    save_file(tensors, partial)
+    # safetensors sorts tensors by size and name; this keeps the order of the layers.
+    save_file(tensors, partial, {"layers": json.dumps(list(outputs.features))})
     os.replace(partial, file)
 
 
-class TeacherStore:
-    """Answers as the teacher did that filled a store; see ``vkd.teacher.Teacher``.
+class DiskTeacher:
+    """Finds a teacher's outputs in a store by row; see ``vkd.teacher.StoredTeacher``.
+
+    Where a store does not tell the name of its only layer, the name is empty.
 
     Args:
         folder: the store.
 
     Raises:
-        ValueError: if the folder is no store, an incomplete one, or a file cannot be read.
+        ValueError: if the folder is no store, an incomplete one, or a file cannot be read or does
+            not fit the store.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -130,25 +150,68 @@ class TeacherStore:
             )
         # All at once: mapping a file reads nothing but its header, and tells whether it is whole.
         self._parts = [_mapped(file_of(folder, n)) for n in range(self.description.files)]
+        for number, part in enumerate(self._parts):
+            self._require_fitting(number, part)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Number of features by layer."""
+        return widths_of(self._parts[0])[0]
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of logits; None without logits."""
+        return widths_of(self._parts[0])[1]
 
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput:
-        """Return the answers to the rows ``indices``; without, the first one's for each image."""
-        if indices is None:
-            indices = torch.zeros(len(images), dtype=torch.long)
-        rows = indices.cpu()
+        """Return the outputs of the rows ``indices`` (N,), on the device of ``images``.
+
+        Row r is view r // images of image r % images; see ``StoreDescription``.
+
+        Raises:
+            ValueError: without ``indices``, with more or fewer than images, or beyond the rows.
+        """
+        rows = required(indices, images).cpu()
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < self.description.rows:
+            raise ValueError(
+                f"indices must be in 0..{self.description.rows - 1}, the store's rows, found "
+                f"{int(rows.min())}..{int(rows.max())}."
+            )
         size = self.description.rows_per_file
         files, places = rows // size, rows % size
-        found = [part.new_empty(len(rows), part.shape[1]) for part in self._parts[0]]
+        found = self._parts[0].each(lambda part: part.new_empty(len(rows), part.shape[1]))
         for number in files.unique().tolist():
             chosen = files == number
-            for target, part in zip(found, self._parts[number], strict=True):
+            for target, part in zip(_all(found), _all(self._parts[number]), strict=True):
                 target[chosen] = part[places[chosen]]
-        return TeacherOutput(*(part.to(images.device, torch.float32) for part in found))
+        device = device_of(images)
+        return found.each(lambda part: part.to(device, torch.float32))
+
+    def _require_fitting(self, number: int, part: TeacherOutput) -> None:
+        rows = {len(tensor) for tensor in _all(part)}
+        expected = len(self.description.rows_of(number))
+        if rows != {expected} or widths_of(part) != (self.widths, self.num_classes):
+            raise ValueError(
+                f"{file_of(self.folder, number)} does not fit its store: {expected} rows, features "
+                "and logits as in the first file are expected; delete it and complete the store."
+            )
+
+
+def _all(outputs: TeacherOutput) -> list[Tensor]:
+    logits = [] if outputs.logits is None else [outputs.logits]
+    return [*outputs.features.values(), *logits]
 
 
 def _mapped(file: Path) -> TeacherOutput:
     try:
         with safe_open(file, "pt") as tensors:
-            return TeacherOutput(*(tensors.get_tensor(name) for name in TeacherOutput._fields))
-    except (OSError, SafetensorError) as error:
+            told = (tensors.metadata() or {}).get("layers")
+            layers = json.loads(told) if told else [""]
+            names = [_FEATURES] if len(layers) == 1 else [f"{_FEATURES}:{name}" for name in layers]
+            parts = [tensors.get_tensor(name) for name in names]
+            # Files that do not tell their layers always have logits.
+            has_logits = told is None or _LOGITS in tensors.keys()  # noqa: SIM118
+            logits = tensors.get_tensor(_LOGITS) if has_logits else None
+            return TeacherOutput(dict(zip(layers, parts, strict=True)), logits)
+    except (OSError, SafetensorError, ValueError) as error:
         raise ValueError(f"{file} cannot be read: {error}") from None

@@ -1,68 +1,82 @@
 """The teacher as tasks see it: features and logits of a batch, whoever computes them."""
 
-from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from vkd.features import FeatureTap, Pool, pooling
+from vkd.features import FeatureTap, Inputs, Pool, call, device_of, logits_of, pooling
 
 
 class TeacherOutput(NamedTuple):
-    """What a teacher knows of a batch: pooled ``features`` (N, D) and ``logits`` (N, classes)."""
+    """A teacher's outputs for a batch of N samples.
 
-    features: Tensor
-    logits: Tensor
+    Attributes:
+        features: pooled features (N, D) by layer; D may differ between layers.
+        logits: (N, classes); None where the teacher has none.
+    """
+
+    features: dict[str, Tensor]
+    logits: Tensor | None = None
+
+    @property
+    def only(self) -> Tensor:
+        """The features (N, D) of the only layer.
+
+        Raises:
+            ValueError: if there are several layers, or none.
+        """
+        if len(self.features) != 1:
+            raise ValueError(
+                f"The teacher's output has {len(self.features)} layers, expected one: "
+                f"{_names(self.features)}."
+            )
+        return next(iter(self.features.values()))
+
+    def each(self, function: Callable[[Tensor], Tensor]) -> "TeacherOutput":
+        """Return the output with ``function`` applied to every tensor."""
+        features = {layer: function(part) for layer, part in self.features.items()}
+        return TeacherOutput(features, None if self.logits is None else function(self.logits))
 
 
 def joined(parts: Iterable[TeacherOutput]) -> TeacherOutput:
-    """Return the answers to several batches as those to one."""
-    return TeacherOutput(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    """Return the outputs for several batches, at least one, as those for one."""
+    first, *rest = parts
+    features = {
+        layer: torch.cat([part, *(other.features[layer] for other in rest)])
+        for layer, part in first.features.items()
+    }
+    logits = [part.logits for part in (first, *rest) if part.logits is not None]
+    return TeacherOutput(features, torch.cat(logits) if logits else None)
 
 
 class Teacher(Protocol):
-    """Answers with the features and logits of a batch; a network or a store on disk.
+    """Returns features and logits of a batch: a network, stored outputs, or a plain function.
 
-    ``indices`` (N,) are the samples' positions in their data set, by which a store finds them.
+    ``indices`` (N,) are the samples' positions in their data set, by which stored outputs are
+    found.
     """
 
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput: ...
 
 
-class InputAdapter(nn.Module):
-    """Turns images made for the student into images made for the teacher.
+@runtime_checkable
+class StoredTeacher(Protocol):
+    """A teacher whose outputs are found by ``indices`` alone, and which tells their widths.
 
-    Args:
-        student_stats, teacher_stats: per-channel (mean, deviation) that each network's input was
-            normalised with; equal or None: left as they are.
-        size: (height, width) that the teacher needs, None for any.
+    Attributes:
+        widths: number of features by layer.
+        num_classes: number of logits; None without logits.
     """
 
-    def __init__(
-        self,
-        student_stats: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
-        teacher_stats: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
-        size: tuple[int, int] | None = None,
-    ) -> None:
-        super().__init__()
-        self.size = size
-        if student_stats and teacher_stats and student_stats != teacher_stats:
-            student_mean, student_std = (torch.tensor(s)[:, None, None] for s in student_stats)
-            teacher_mean, teacher_std = (torch.tensor(s)[:, None, None] for s in teacher_stats)
-            scale, shift = student_std / teacher_std, (student_mean - teacher_mean) / teacher_std
-        else:
-            scale, shift = torch.ones(1), torch.zeros(1)
-        self.scale = nn.Buffer(scale, persistent=False)
-        self.shift = nn.Buffer(shift, persistent=False)
+    @property
+    def widths(self) -> dict[str, int]: ...
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, C, *size)."""
-        images = images * self.scale + self.shift
-        if self.size is not None and images.shape[-2:] != self.size:
-            images = F.interpolate(images, self.size, mode="bicubic", antialias=True)
-        return images
+    @property
+    def num_classes(self) -> int | None: ...
+
+    def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput: ...
 
 
 class NetworkTeacher:
@@ -71,54 +85,152 @@ class NetworkTeacher:
     It is no ``nn.Module`` on purpose: whatever holds it neither trains, saves nor wraps it.
 
     Args:
-        model: any network that maps images to logits.
-        layer: name of the submodule whose output is the features.
+        model: any network; frozen here. Its logits are its output, or the part ``logits`` of it.
+        layers: name or names of the submodules whose outputs are the features; see
+            ``vkd.features.FeatureTap``.
         pool: see ``vkd.features.pooling``.
         adapter: applied to the images first.
+
+    Raises:
+        ValueError: if ``model`` has no such layer, or no layer is named.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        layer: str,
+        layers: str | Sequence[str],
         pool: str | Pool = "auto",
         adapter: nn.Module | None = None,
     ) -> None:
-        self.model = model.eval().requires_grad_(False)
-        self.adapter = adapter or nn.Identity()
-        self._tap = FeatureTap(model, layer)
+        names = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
+        if not names:
+            raise ValueError("layers must name at least one layer of the teacher, found none.")
+        self._taps = _taps(model, names)
         self._pool = pooling(pool, getattr(model, "num_prefix_tokens", 0))
+        self._is_closed = False
+        self.model = model.eval().requires_grad_(False)
+        self.adapter = nn.Identity() if adapter is None else adapter
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput:
+    def __call__(self, images: Inputs, indices: Tensor | None = None) -> TeacherOutput:
+        """Return the outputs for images (N, C, H, W); ``indices`` are not used.
+
+        Other inputs than one tensor, a tuple of positional ones or a mapping of keywords, reach
+        the model as they are.
+
+        Raises:
+            RuntimeError: after ``close``.
+            ValueError: for other inputs where there is an adapter, which takes images.
+        """
+        if self._is_closed:
+            raise RuntimeError("This teacher is closed and has no taps any more; make a new one.")
+        device = device_of(images)
         # Whoever else holds the model may have moved it or called train() on it.
-        self.model.to(images.device).eval()
-        logits = self.model(self.adapter.to(images.device)(images))
-        return TeacherOutput(self._pool(self._tap.take()), logits)
+        if device is not None:
+            self.model.to(device)
+        self.model.eval()
+        if isinstance(images, Tensor):
+            images = self.adapter.to(device)(images)
+        elif not isinstance(self.adapter, nn.Identity):
+            raise ValueError(
+                f"The teacher's adapter takes one tensor of images, found {type(images).__name__}."
+            )
+        logits = logits_of(call(self.model, images))
+        features = {tap.layer: self._pool(tap.take()) for tap in self._taps}
+        return TeacherOutput(features, logits)
+
+    def close(self) -> None:
+        """Remove the taps from the model; it stays frozen."""
+        for tap in self._taps:
+            tap.remove()
+        self._is_closed = True
 
 
-class StoredTeacher:
-    """Asks a teacher once about every image of a data set, and answers by index from then on.
+class MemoryTeacher:
+    """Runs a teacher once over a data set, and finds its outputs by index from then on.
 
-    For images that are the same in every epoch. All are asked about at once, in their order, so
-    that answers are the same bit for bit in a run that is resumed.
+    For images that are the same in every epoch. The teacher runs at the first call, over all
+    images in their order and on the device of that call, so that outputs are the same bit for bit
+    in a run that is resumed. Then teacher and images are let go.
 
     Args:
-        teacher: who knows.
+        teacher: computes the outputs; runs over two images here, to tell ``widths``.
         images: the whole data set (N, C, H, W), in the order of its indices.
-        batch_size: images to ask about at a time.
+        batch_size: images in a batch of the teacher, above 0.
+
+    Attributes:
+        widths: number of features by layer.
+        num_classes: number of logits; None without logits.
     """
 
     def __init__(self, teacher: Teacher, images: Tensor, batch_size: int = 256) -> None:
-        self.teacher = teacher
-        self._images, self._batch_size = images, batch_size
-        self._known: TeacherOutput | None = None
+        self.widths, self.num_classes = widths_of(teacher(images[:2]))
+        self._source: tuple[Teacher, Tensor] | None = (teacher, images)
+        self._batch_size = batch_size
+        self._outputs: TeacherOutput | None = None
 
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput:
-        if indices is None:
-            return self.teacher(images)
-        if self._known is None:
-            batches = self._images.split(self._batch_size)
-            self._known = joined(self.teacher(batch.to(images.device)) for batch in batches)
-        features, logits = self._known
-        return TeacherOutput(features[indices], logits[indices])
+        """Return the outputs for the samples ``indices`` (N,), on the device of ``images``.
+
+        Raises:
+            RuntimeError: if it was closed before its first call.
+            ValueError: without ``indices``, or with more or fewer than images.
+        """
+        rows, device = required(indices, images), device_of(images)
+        if self._outputs is None:
+            if self._source is None:
+                raise RuntimeError("This teacher was closed before it ran; make a new one.")
+            teacher, everything = self._source
+            batches = everything.split(self._batch_size)
+            self._outputs = joined(teacher(batch.to(device)) for batch in batches)
+            self._source = None
+        return self._outputs.each(lambda part: part[rows.to(part.device)].to(device))
+
+    def close(self) -> None:
+        """Close the teacher and let it go; outputs that were computed can still be found."""
+        if self._source is not None and hasattr(self._source[0], "close"):
+            self._source[0].close()
+        self._source = None
+
+
+def widths_of(output: TeacherOutput) -> tuple[dict[str, int], int | None]:
+    """Return the numbers of features by layer, and that of logits, None without logits."""
+    widths = {layer: part.shape[1] for layer, part in output.features.items()}
+    return widths, None if output.logits is None else output.logits.shape[1]
+
+
+def required(indices: Tensor | None, images: Any) -> Tensor:
+    """Return the ``indices`` (N,) that a stored teacher cannot do without.
+
+    Raises:
+        ValueError: if there are none, or more or fewer than images.
+    """
+    if indices is None:
+        raise ValueError(
+            "A stored teacher needs indices, the positions (N,) of the images in their data set, "
+            "found None; pass them as in distiller(images, indices=indices)."
+        )
+    if isinstance(images, Tensor) and indices.shape != images.shape[:1]:
+        raise ValueError(
+            f"indices must have shape ({len(images)},), one for each image, found "
+            f"{tuple(indices.shape)}."
+        )
+    return indices
+
+
+def _taps(model: nn.Module, layers: Iterable[str]) -> list[FeatureTap]:
+    """Taps on all layers; none is left on the model if one layer does not exist."""
+    taps: list[FeatureTap] = []
+    try:
+        for layer in layers:
+            taps.append(FeatureTap(model, layer))
+    except ValueError:
+        for tap in taps:
+            tap.remove()
+        raise
+    return taps
+
+
+def _names(layers: Iterable[str]) -> str:
+    names = [repr(layer) for layer in layers]
+    return ", ".join(names[:6] + ["..."] * (len(names) > 6)) or "none"

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from vkd.classification.config import ClassificationConfig
-from vkd.classification.distillation import output_sizes
+from vkd.classification.distillation import TeacherSizes
 from vkd.classification.task import training_splits
 from vkd.classification.teachers import describe_store, network_teacher
 from vkd.data.images import loader
 from vkd.data.views import Views
 from vkd.errors import FieldError, RunError, as_user_error
 from vkd.store import file_of, open_store, write_rows
-from vkd.teacher import Teacher, TeacherOutput, joined
+from vkd.teacher import Teacher, TeacherOutput, joined, widths_of
 from vkd.training.task import Objects
 
 
@@ -88,7 +88,7 @@ class StoreFiller:
         """The teacher, and the widths of its outputs."""
         teacher = network_teacher(config, self.splits.format)
         with as_user_error("teacher_layer"):
-            sizes = output_sizes(teacher(torch.zeros(2, *self.splits.shape)))
+            sizes = TeacherSizes.of(*widths_of(teacher(torch.zeros(2, *self.splits.shape))))
         return teacher, {"features": sizes.features, "logits": sizes.classes}
 
     def _require_space(self, needed: int) -> None:
@@ -114,4 +114,4 @@ class StoreFiller:
 def _output(teacher: Teacher, images: Tensor, accelerator: Accelerator) -> TeacherOutput:
     with accelerator.autocast():
         output = teacher(images.to(accelerator.device))
-    return output.mapped(lambda part: part.float().cpu())
+    return output.each(lambda part: part.float().cpu())

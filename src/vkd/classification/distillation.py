@@ -10,16 +10,26 @@ from vkd.errors import as_user_error
 from vkd.features import FeatureTap, Pool, pooling
 from vkd.methods.build import build_method, check_signals
 from vkd.methods.method import Method, Signals, Sizes
-from vkd.teacher import Teacher, TeacherOutput
+from vkd.teacher import Teacher
 from vkd.training.task import Objects
 
 
 @dataclass(frozen=True)
 class TeacherSizes:
-    """The numbers of a teacher's ``features`` and ``classes``."""
+    """The numbers of a teacher's ``features`` and ``classes``; 0 classes without logits."""
 
     features: int
     classes: int
+
+    @classmethod
+    def of(cls, widths: dict[str, int], num_classes: int | None) -> "TeacherSizes":
+        """Return the sizes of a teacher with one layer.
+
+        Raises:
+            ValueError: if it has several.
+        """
+        (features,) = widths.values()
+        return cls(features, num_classes or 0)
 
 
 @dataclass
@@ -125,9 +135,3 @@ def _feature_dim(student: nn.Module, tap: FeatureTap, pool: Pool, example: Tenso
     student.eval()(example)
     student.train(training)
     return pool(tap.take()).shape[1]
-
-
-def output_sizes(output: TeacherOutput) -> TeacherSizes:
-    """Return the sizes of what a teacher gave."""
-    classes = 0 if output.logits is None else output.logits.shape[1]
-    return TeacherSizes(output.only.shape[1], classes)

@@ -1,20 +1,21 @@
 """The teacher of a classifier: a network, or its stored outputs."""
 
 from collections.abc import Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 from torch import Tensor, nn
 
 from vkd.classification.config import ClassificationConfig
-from vkd.classification.distillation import TeacherSizes, output_sizes
+from vkd.classification.distillation import TeacherSizes
 from vkd.data.images import Splits
 from vkd.errors import FieldError, as_user_error
 from vkd.inputs import InputAdapter, InputFormat
 from vkd.models.factory import HUB, create_model, last_layer, published_config
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
 from vkd.store import DiskTeacher, StoreDescription
-from vkd.teacher import MemoryTeacher, NetworkTeacher, Teacher
+from vkd.teacher import MemoryTeacher, NetworkTeacher, StoredTeacher, Teacher, widths_of
 from vkd.training.task import Objects
 
 # What decides which images a teacher sees, and its outputs for them.
@@ -40,15 +41,16 @@ def teacher_of(
     """
     teacher: Teacher
     if config.teacher_store:
-        store = _store(config, splits)
-        teacher, sizes = store, TeacherSizes(store.width, store.num_classes)
+        teacher = _store(config, splits)
     elif objects.teacher is not None and not isinstance(objects.teacher, nn.Module):
         teacher = objects.teacher
-        sizes = output_sizes(teacher(example))
     else:
         teacher = network_teacher(config, splits.format, objects.teacher)
-        with as_user_error("teacher_layer"):
-            sizes = output_sizes(teacher(example))
+        if splits.constant is not None and not (config.mixup or config.cutmix):
+            with as_user_error("teacher_layer"):
+                teacher = MemoryTeacher(teacher, splits.constant)
+    with as_user_error("teacher_layer"):
+        sizes = _sizes(teacher, example)
     classes = len(splits.classes)
     if config.logit_weight and sizes.classes != classes:
         raise FieldError(
@@ -56,10 +58,13 @@ def teacher_of(
             f"{config.teacher} has {sizes.classes} classes and the data {classes}; logits can be "
             "distilled between equal classes only, so set logit_weight 0.",
         )
-    is_constant = splits.constant is not None and not (config.mixup or config.cutmix)
-    if is_constant and isinstance(teacher, NetworkTeacher):
-        return MemoryTeacher(teacher, cast(Tensor, splits.constant)), sizes
     return teacher, sizes
+
+
+def _sizes(teacher: Teacher, example: Tensor) -> TeacherSizes:
+    if isinstance(teacher, StoredTeacher):
+        return TeacherSizes.of(teacher.widths, teacher.num_classes)
+    return TeacherSizes.of(*widths_of(teacher(example)))
 
 
 def network_teacher(
@@ -90,16 +95,14 @@ def network_teacher(
 def _teacher_format(network: nn.Module, inputs: dict) -> InputFormat | None:
     """How a teacher takes images: as its file says, else as published; None where neither does."""
     published = published_config(network)
-    found = (
-        InputFormat.from_dict(inputs) if inputs else InputFormat.from_pretrained_cfg(published)
-    )
+    found = InputFormat.from_dict(inputs) if inputs else InputFormat.from_pretrained_cfg(published)
     if found is None:
         return None
     size = found.size if published.get("fixed_input_size") else None
     if size is not None:
         # The config tells the published size; a network built for another one has its own.
         size = getattr(getattr(network, "patch_embed", None), "img_size", None) or size
-    return found.sized(size)
+    return replace(found, size=size)
 
 
 def describe_store(
