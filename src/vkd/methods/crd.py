@@ -28,7 +28,7 @@ class CRD(Method):
     the whole data set. In training the memory moves to the batch's embeddings with momentum.
 
     With several processes each scores its own rows. The memories take the rows of all of them and
-    stay equal, if they began equal as under DDP; all must hold equally many rows.
+    stay equal; all must hold equally many rows.
 
     Args:
         sizes: student_dim, teacher_dim, and samples M, at least 2.
@@ -79,10 +79,12 @@ class CRD(Method):
         self.register_buffer("memory", F.normalize(memory, dim=2))
         # Of the student's and the teacher's anchors; -inf until the first batch.
         self.register_buffer("log_normalizers", torch.full((2,), -torch.inf))
+        self._is_shared = False
 
     def forward(self, signals: Signals) -> Tensor:
         """Return the scalar loss of a batch; in training, update the memory."""
         student, teacher, indices = needed(signals, self)
+        self._share()
         with full_precision(student):
             ours = F.normalize(self.embed_student(student.float()), dim=1)
             known = F.normalize(self.embed_teacher(teacher.detach().float()), dim=1)
@@ -95,6 +97,13 @@ class CRD(Method):
             if self.training:
                 self._remember(torch.stack([ours, known], dim=1).detach(), indices)
         return loss
+
+    def _share(self) -> None:
+        """Begin with the memory of the first process: DDP need not synchronise buffers."""
+        if not self._is_shared and _processes() > 1:
+            dist.broadcast(self.memory, src=0)
+            dist.broadcast(self.log_normalizers, src=0)
+        self._is_shared = True
 
     def _draw(self, indices: Tensor) -> Tensor:
         """Indices (N, K) of negatives."""
@@ -137,11 +146,15 @@ class CRD(Method):
         self.memory.index_copy_(1, indices, F.normalize(moved, dim=2))
 
 
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def _gather(rows: Tensor) -> Tensor:
     """Rows of all processes, in the order of their ranks; without gradients."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if _processes() == 1:
         return rows
     rows = rows.contiguous()
-    gathered = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    gathered = [torch.empty_like(rows) for _ in range(_processes())]
     dist.all_gather(gathered, rows)
     return torch.cat(gathered)
