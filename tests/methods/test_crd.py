@@ -116,7 +116,10 @@ def test_gradients_reach_the_student_and_the_embeddings_only(draw_signals):
     [
         ({"negatives": 0}, "negatives must be .* at least 1, found 0"),
         ({"temperature": 0.0}, "temperature must be .* above 0, found 0.0"),
-        ({"momentum": 1.0}, "momentum must be from 0 to below 1, found 1.0"),
+        ({"negatives": 1.5}, "negatives must be a whole number of at least 1, found 1.5"),
+        ({"temperature": "low"}, "temperature must be a number above 0, found 'low'"),
+        ({"momentum": -1}, "momentum must be .* at least 0, found -1"),
+        ({"momentum": 1.0}, "momentum must be below 1, found 1.0"),
         ({"embedding_dim": 0}, "embedding_dim must be .* at least 1, found 0"),
     ],
 )

@@ -9,7 +9,13 @@ from torch import distributed as dist
 from torch.nn import functional as F
 
 from vkd.errors import UserError
-from vkd.methods.checks import check_at_least, check_dims, check_positive, full_precision
+from vkd.methods.checks import (
+    check_at_least,
+    check_count,
+    check_dims,
+    check_positive,
+    full_precision,
+)
 from vkd.methods.method import Method, Signals, Sizes, needed
 
 
@@ -65,11 +71,12 @@ class CRD(Method):
                 f"CRD needs samples, the number of training samples, to be at least 2, "
                 f"found {sizes.samples}."
             )
-        check_at_least("negatives", negatives, 1)
+        check_count("negatives", negatives)
         check_positive("temperature", temperature)
-        check_at_least("embedding_dim", embedding_dim, 1)
-        if not 0 <= momentum < 1:
-            raise UserError(f"momentum must be from 0 to below 1, found {momentum}.")
+        check_count("embedding_dim", embedding_dim)
+        check_at_least("momentum", momentum, 0)
+        if momentum >= 1:
+            raise UserError(f"momentum must be below 1, found {momentum}.")
         self.negatives = min(negatives, sizes.samples - 1)
         self.temperature, self.momentum = temperature, momentum
         self.embed_student = nn.Linear(sizes.student_dim, embedding_dim)
@@ -84,6 +91,7 @@ class CRD(Method):
     def forward(self, signals: Signals) -> Tensor:
         """Return the scalar loss of a batch; in training, update the memory."""
         student, teacher, indices = needed(signals, self)
+        indices = indices.long()
         self._share()
         with full_precision(student):
             ours = F.normalize(self.embed_student(student.float()), dim=1)
