@@ -43,8 +43,8 @@ def _fitnet(projection: str, summary: str) -> MethodEntry:
     )
 
 
-# Weights are those of the sources: of DKD and DIST beside a cross-entropy of weight 1, of CRD as
-# in its release, of SRD as in its ImageNet configuration; RKD's own weights are its options.
+# Weights beside a cross-entropy of weight 1: of DKD in the paper, of CRD in its release, of SRD in
+# its ImageNet configuration; DIST's 2 stands for beta = gamma = 2. RKD's weights are its options.
 METHODS: dict[str, MethodEntry] = {
     "vkd": MethodEntry(
         target="vkd.methods.vkd:VkD",

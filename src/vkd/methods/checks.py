@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from math import isfinite
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -19,22 +20,32 @@ def check_choice(argument: str, value: object, known: Iterable[str]) -> None:
         )
 
 
-def check_at_least(argument: str, value: float, minimum: float) -> None:
-    """Raise a UserError unless ``value`` is finite and at least ``minimum``."""
-    if not (isfinite(value) and value >= minimum):
-        raise UserError(f"{argument} must be a number of at least {minimum:g}, found {value}.")
+def check_at_least(argument: str, value: object, minimum: float) -> None:
+    """Raise a UserError unless ``value`` is a finite number of at least ``minimum``."""
+    if not (_is_number(value) and value >= minimum):
+        raise UserError(f"{argument} must be a number of at least {minimum:g}, found {value!r}.")
 
 
-def check_positive(argument: str, value: float) -> None:
-    """Raise a UserError unless ``value`` is finite and above 0."""
-    if not (isfinite(value) and value > 0):
-        raise UserError(f"{argument} must be a number above 0, found {value}.")
+def check_positive(argument: str, value: object) -> None:
+    """Raise a UserError unless ``value`` is a finite number above 0."""
+    if not (_is_number(value) and value > 0):
+        raise UserError(f"{argument} must be a number above 0, found {value!r}.")
+
+
+def check_count(argument: str, value: object) -> None:
+    """Raise a UserError unless ``value`` is a whole number of at least 1."""
+    if not (_is_number(value) and isinstance(value, int) and value >= 1):
+        raise UserError(f"{argument} must be a whole number of at least 1, found {value!r}.")
 
 
 def check_dims(student_dim: int, teacher_dim: int) -> None:
     """Raise a UserError unless both numbers of features are at least 1."""
-    check_at_least("student_dim", student_dim, 1)
-    check_at_least("teacher_dim", teacher_dim, 1)
+    check_count("student_dim", student_dim)
+    check_count("teacher_dim", teacher_dim)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def full_precision(tensor: Tensor) -> AbstractContextManager[None]:

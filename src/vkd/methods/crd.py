@@ -9,7 +9,13 @@ from torch import distributed as dist
 from torch.nn import functional as F
 
 from vkd.errors import UserError
-from vkd.methods.checks import check_at_least, check_dims, check_positive, full_precision
+from vkd.methods.checks import (
+    check_at_least,
+    check_count,
+    check_dims,
+    check_positive,
+    full_precision,
+)
 from vkd.methods.method import Method, Signals, Sizes, needed
 
 
@@ -28,7 +34,7 @@ class CRD(Method):
     the whole data set. In training the memory moves to the batch's embeddings with momentum.
 
     With several processes each scores its own rows. The memories take the rows of all of them and
-    stay equal, if they began equal as under DDP; all must hold equally many rows.
+    stay equal; all must hold equally many rows.
 
     Args:
         sizes: student_dim, teacher_dim, and samples M, at least 2.
@@ -65,11 +71,12 @@ class CRD(Method):
                 f"CRD needs samples, the number of training samples, to be at least 2, "
                 f"found {sizes.samples}."
             )
-        check_at_least("negatives", negatives, 1)
+        check_count("negatives", negatives)
         check_positive("temperature", temperature)
-        check_at_least("embedding_dim", embedding_dim, 1)
-        if not 0 <= momentum < 1:
-            raise UserError(f"momentum must be from 0 to below 1, found {momentum}.")
+        check_count("embedding_dim", embedding_dim)
+        check_at_least("momentum", momentum, 0)
+        if momentum >= 1:
+            raise UserError(f"momentum must be below 1, found {momentum}.")
         self.negatives = min(negatives, sizes.samples - 1)
         self.temperature, self.momentum = temperature, momentum
         self.embed_student = nn.Linear(sizes.student_dim, embedding_dim)
@@ -79,10 +86,13 @@ class CRD(Method):
         self.register_buffer("memory", F.normalize(memory, dim=2))
         # Of the student's and the teacher's anchors; -inf until the first batch.
         self.register_buffer("log_normalizers", torch.full((2,), -torch.inf))
+        self._is_shared = False
 
     def forward(self, signals: Signals) -> Tensor:
         """Return the scalar loss of a batch; in training, update the memory."""
         student, teacher, indices = needed(signals, self)
+        indices = indices.long()
+        self._share()
         with full_precision(student):
             ours = F.normalize(self.embed_student(student.float()), dim=1)
             known = F.normalize(self.embed_teacher(teacher.detach().float()), dim=1)
@@ -95,6 +105,13 @@ class CRD(Method):
             if self.training:
                 self._remember(torch.stack([ours, known], dim=1).detach(), indices)
         return loss
+
+    def _share(self) -> None:
+        """Begin with the memory of the first process: DDP need not synchronise buffers."""
+        if not self._is_shared and _processes() > 1:
+            dist.broadcast(self.memory, src=0)
+            dist.broadcast(self.log_normalizers, src=0)
+        self._is_shared = True
 
     def _draw(self, indices: Tensor) -> Tensor:
         """Indices (N, K) of negatives."""
@@ -137,11 +154,15 @@ class CRD(Method):
         self.memory.index_copy_(1, indices, F.normalize(moved, dim=2))
 
 
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def _gather(rows: Tensor) -> Tensor:
     """Rows of all processes, in the order of their ranks; without gradients."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if _processes() == 1:
         return rows
     rows = rows.contiguous()
-    gathered = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    gathered = [torch.empty_like(rows) for _ in range(_processes())]
     dist.all_gather(gathered, rows)
     return torch.cat(gathered)

@@ -58,8 +58,8 @@ def _relations(features: Tensor) -> tuple[Tensor, Tensor]:
     """Scaled distances (N, N) and cosines (N, N, N) of the angles at the first index."""
     differences = features[None] - features[:, None]
     distances = differences.norm(dim=2)
-    count = (distances > 0).sum().clamp(min=1)
-    tiny = torch.finfo(distances.dtype).tiny  # a batch of equal samples has no distances
-    scaled = distances / (distances.sum() / count).clamp(min=tiny)
+    mean = distances.sum() / (distances > 0).sum().clamp(min=1)
+    # A batch of equal samples has no distances; dividing by 1 keeps its gradient finite.
+    scaled = distances / torch.where(mean > 0, mean, 1.0)
     directions = F.normalize(differences, dim=2)
     return scaled, directions @ directions.mT
