@@ -12,8 +12,8 @@ from vkd.classification.distillation import TeacherSizes
 from vkd.data.images import Splits
 from vkd.errors import FieldError, as_user_error
 from vkd.inputs import InputAdapter, InputFormat
-from vkd.models.factory import HUB, create_model, last_layer, published_config
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
+from vkd.models.factory import HUB, create_model, last_layer, published_config
 from vkd.store import DiskTeacher, StoreDescription
 from vkd.teacher import MemoryTeacher, NetworkTeacher, StoredTeacher, Teacher, widths_of
 from vkd.training.task import Objects

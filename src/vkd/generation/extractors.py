@@ -157,7 +157,5 @@ def extract_in_parts(
     mine = (torch.arange(share) + share * accelerator.process_index).clamp(max=count - 1)
     device = accelerator.device
     output = joined(extractor(images_of(part).to(device)) for part in mine.split(250))
-    features, logits = (
-        accelerator.gather(part.float()) for part in (output.only, output.logits)
-    )
+    features, logits = (accelerator.gather(part.float()) for part in (output.only, output.logits))
     return ExtractorOutput(features[:count].cpu(), logits[:count].cpu(), labels)

@@ -81,7 +81,9 @@ class Trainer:
             accelerator.register_for_checkpointing(self._ema)
         # timm counts updates; accelerate's loader is one epoch of this process.
         self.updates_per_epoch = math.ceil(len(self.train_batches) / config.accumulation)
-        self.schedules = [create_schedule(o, config, lr, self.updates_per_epoch) for o in optimizers]
+        self.schedules = [
+            create_schedule(o, config, lr, self.updates_per_epoch) for o in optimizers
+        ]
         self._recorder = StepRecorder(config.log_every, images)
 
     def fit(self, resume: bool = False) -> dict[str, float]:
