@@ -247,7 +247,9 @@ class Trainer:
     def _save_weights(self) -> None:
         # All processes take part, as each may hold a shard.
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        states = [get_model_state_dict(module, options=options) for module in self.modules]
+        states: list[dict[str, Any]] = [
+            dict(get_model_state_dict(module, options=options)) for module in self.modules
+        ]
         if not self.accelerator.is_main_process:
             return
         metadata = self.task.metadata() | {"recipe": json.dumps(asdict(self.config))}
