@@ -1,4 +1,4 @@
-"""Stores of a teacher's answers hold what the network says, and training sees no difference."""
+"""Stores of a teacher's outputs hold what the network says, and training sees no difference."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,7 @@ from vkd.data import Images
 from vkd.data.transforms import training_transform
 from vkd.data.views import Views, ViewSampler
 from vkd.errors import RunError, UserError
-from vkd.store import StoreDescription, TeacherStore, describe, file_of, open_store, write_rows
+from vkd.store import DiskTeacher, StoreDescription, describe, file_of, open_store, write_rows
 from vkd.tasks import cache, train
 from vkd.tasks.classification import task as classification
 from vkd.tasks.classification import teachers
@@ -61,14 +61,14 @@ def test_a_store_holds_what_the_network_says_of_each_view(config, tmp_path, smal
     assert sizes["rows"] == len(images) == 2 * 215
     assert len(list((tmp_path / "store").glob("rows-*.safetensors"))) == 5
     assert not torch.equal(images[:215], images[215:])
-    store, rows = TeacherStore(tmp_path / "store"), torch.randperm(430)
+    store, rows = DiskTeacher(tmp_path / "store"), torch.randperm(430)
     found = store(images, rows)
-    torch.testing.assert_close(found.features, expected.features[rows])
+    torch.testing.assert_close(found.only, expected.only[rows])
     torch.testing.assert_close(found.logits, expected.logits[rows])
     half = cache(config, tmp_path / "half", views=2, show=False)
     assert half["megabytes"] == sizes["megabytes"] / 2
-    found = TeacherStore(tmp_path / "half")(images, rows)
-    torch.testing.assert_close(found.features, expected.features[rows], rtol=1e-3, atol=1e-3)
+    found = DiskTeacher(tmp_path / "half")(images, rows)
+    torch.testing.assert_close(found.only, expected.only[rows], rtol=1e-3, atol=1e-3)
 
 
 def test_training_with_a_store_equals_training_with_its_network(config, tmp_path, monkeypatch):
@@ -77,17 +77,16 @@ def test_training_with_a_store_equals_training_with_its_network(config, tmp_path
     stored = replace(config, teacher_store=str(store), teacher_checkpoint="")
     train(stored, tmp_path / "stored", show=False)
 
-    class Network(TeacherStore):
+    class Network(DiskTeacher):
         """Has the views of the store, but asks the network about each."""
 
         def __call__(self, images, indices=None):
-            if indices is not None:
-                seen.extend((indices // 215).tolist())
+            seen.extend((indices // 215).tolist())
             return network(images)
 
     seen, example = [], torch.zeros(2, 1, 8, 8)
     network, _ = teachers.network_teacher(config, torch.nn.Identity(), example)
-    monkeypatch.setattr(teachers, "TeacherStore", Network)
+    monkeypatch.setattr(teachers, "DiskTeacher", Network)
     train(stored, tmp_path / "asked", show=False)
     curves = [
         [record["train"]["loss"] for record in read_metrics(tmp_path / name)]
@@ -114,7 +113,7 @@ def test_an_interrupted_store_goes_on(config, tmp_path, small_files):
     file_of(folder, 3).unlink()
     kept = {number: file_of(folder, number).stat().st_mtime_ns for number in (0, 1, 2, 4)}
     with pytest.raises(ValueError, match="incomplete, 1 of 5 files"):
-        TeacherStore(folder)
+        DiskTeacher(folder)
     with pytest.raises(UserError, match=r"--teacher-store: .* is incomplete"):
         train(replace(config, teacher_store=str(folder)), tmp_path / "run", show=False)
     cache(config, folder, views=2, show=False)
@@ -158,7 +157,7 @@ def test_a_store_that_does_not_fit_is_refused(config, tmp_path):
         ({"flip": False}, "made with --flip True, the recipe has False"),
         ({"train_fraction": 0.5}, "made with --train-fraction 0.3, the recipe has 0.5"),
         ({"teacher_checkpoint": "other"}, "made with --teacher-checkpoint"),
-        ({"teacher_store": str(tmp_path)}, "is no store of a teacher's answers"),
+        ({"teacher_store": str(tmp_path)}, "is no store of a teacher's outputs"),
     ):
         with pytest.raises(UserError, match=message):
             train(replace(stored, **change), tmp_path / f"run-{len(message)}", show=False)
@@ -182,14 +181,14 @@ def test_a_damaged_file_is_named(tmp_path):
     file = file_of(tmp_path / "store", 0)
     file.write_bytes(b"nonsense")
     with pytest.raises(ValueError, match=r"rows-000000\.safetensors cannot be read"):
-        TeacherStore(tmp_path / "store")(torch.zeros(1, 1), torch.tensor([0]))
+        DiskTeacher(tmp_path / "store")(torch.zeros(1, 1), torch.tensor([0]))
     save_file({"features": torch.zeros(3, 2)}, file)
     with pytest.raises(ValueError, match=r"rows-000000\.safetensors cannot be read"):
-        TeacherStore(tmp_path / "store")(torch.zeros(1, 1), torch.tensor([0]))
+        DiskTeacher(tmp_path / "store")(torch.zeros(1, 1), torch.tensor([0]))
 
 
 def test_answers_too_large_for_the_dtype_are_an_error(config, tmp_path, monkeypatch):
-    large = TeacherOutput(torch.full((2, 3), 1e6), torch.zeros(2, 3))
+    large = TeacherOutput({"a": torch.full((2, 3), 1e6)}, torch.zeros(2, 3))
     with pytest.raises(ValueError, match="features are not finite in float16"):
         write_rows(tmp_path / "rows.safetensors", large, "float16")
     write_rows(tmp_path / "rows.safetensors", large, "float32")
@@ -203,16 +202,16 @@ def test_any_rows_are_found_in_any_files(rows, rows_per_file):
     features, logits = torch.randn(30, 4), torch.randn(30, 3)
     parts = {
         start // rows_per_file: TeacherOutput(
-            features[start : start + rows_per_file], logits[start : start + rows_per_file]
+            {"a": features[start : start + rows_per_file]}, logits[start : start + rows_per_file]
         )
         for start in range(0, 30, rows_per_file)
     }
-    store = TeacherStore.__new__(TeacherStore)
+    store = DiskTeacher.__new__(DiskTeacher)
     store.description = StoreDescription(10, 3, 0, "float32", [], {}, rows_per_file)
     store._parts = parts
     assert store.description.files == len(parts)
     found = store(torch.zeros(len(rows), 1), torch.tensor(rows))
-    assert torch.equal(found.features, features[rows])
+    assert torch.equal(found.only, features[rows])
     assert torch.equal(found.logits, logits[rows])
 
 

@@ -19,7 +19,7 @@ from vkd.models import create_model
 from vkd.store import file_of, open_store, write_rows
 from vkd.tasks.classification.task import read_splits, student_shape
 from vkd.tasks.classification.teachers import describe_store, network_teacher
-from vkd.teacher import Teacher, TeacherOutput, joined
+from vkd.teacher import Teacher, TeacherOutput, joined, widths_of
 
 
 class TeacherCache:
@@ -89,7 +89,8 @@ class TeacherCache:
         shape, classes = self.splits.shape, len(self.splits.classes)
         student = create_model(config.student, **student_shape(config, shape, classes))
         teacher, answers = network_teacher(config, student, torch.zeros(2, *shape))
-        return teacher, {name: part.shape[1] for name, part in answers._asdict().items()}
+        widths, logits = widths_of(answers)
+        return teacher, {"features": sum(widths.values()), "logits": logits or 0}
 
     def _require_space(self, needed: int) -> None:
         free = shutil.disk_usage(self.folder).free
@@ -114,4 +115,4 @@ class TeacherCache:
 def _ask(teacher: Teacher, images: Tensor, accelerator: Accelerator) -> TeacherOutput:
     with accelerator.autocast():
         answers = teacher(images.to(accelerator.device))
-    return TeacherOutput(*(part.float().cpu() for part in answers))
+    return answers.each(lambda part: part.float().cpu())

@@ -100,6 +100,7 @@ class ClassificationModule(nn.Module):
         if self.teacher is not None and config.logit_weight:
             if teacher_logits is None:
                 teacher_logits = self.teacher(images, indices).logits
+            assert teacher_logits is not None
             divergence = logit_loss(taught_logits, teacher_logits, config.temperature)
             terms["logit"] = config.logit_weight * divergence
         terms["label"] = F.cross_entropy(label_logits.float(), labels, label_smoothing=smoothing)

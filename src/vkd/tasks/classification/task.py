@@ -22,7 +22,7 @@ from vkd.data.views import Views, ViewSampler
 from vkd.errors import UserError
 from vkd.models import create_model
 from vkd.reporting.model_card import model_facts
-from vkd.store import TeacherStore
+from vkd.store import DiskTeacher
 from vkd.tasks.classification.module import ClassificationModule
 from vkd.tasks.classification.teachers import teacher_of
 from vkd.tasks.projections import saved_projection
@@ -52,7 +52,7 @@ class ClassificationTask(Task):
         example = torch.zeros(2, *self.splits.shape)
         teacher = teacher_of(config, self.model, self.splits, example)
         self.images: Dataset = self.splits.train
-        if isinstance(teacher, TeacherStore):
+        if isinstance(teacher, DiskTeacher):
             known = teacher.description
             self.images = Views(self.splits.train, known.views, known.seed)
         self.module = ClassificationModule(

@@ -11,8 +11,8 @@ from vkd.data import Images, Splits
 from vkd.distiller import adapter_for
 from vkd.errors import UserError, blaming
 from vkd.models import create_model, last_layer
-from vkd.store import StoreDescription, TeacherStore
-from vkd.teacher import NetworkTeacher, StoredTeacher, Teacher, TeacherOutput
+from vkd.store import DiskTeacher, StoreDescription
+from vkd.teacher import MemoryTeacher, NetworkTeacher, Teacher, TeacherOutput, widths_of
 
 # What decides which images a teacher sees, and what it says of them.
 _DECISIVE = (
@@ -39,11 +39,12 @@ def teacher_of(
         return None
     teacher: Teacher
     if config.teacher_store:
-        teacher = _store(config, splits)
-        answers = teacher(example)
+        teacher = store = _store(config, splits)
+        known = store.num_classes
     else:
-        teacher, answers = network_teacher(config, student, example)
-    known, classes = answers.logits.shape[1], len(splits.classes)
+        teacher, output = network_teacher(config, student, example)
+        _, known = widths_of(output)
+    classes = len(splits.classes)
     if config.logit_weight and known != classes:
         raise UserError(
             f"--teacher {config.teacher} knows {known} classes and the data has {classes}; "
@@ -51,7 +52,7 @@ def teacher_of(
         )
     is_constant = not (splits.is_augmented or config.mixup or config.cutmix)
     if is_constant and not config.teacher_store:
-        return StoredTeacher(teacher, cast(Images, splits.train).images)
+        return MemoryTeacher(teacher, cast(Images, splits.train).images)
     return teacher
 
 
@@ -80,9 +81,9 @@ def describe_store(
     return StoreDescription(count, views, seed, dtype, splits.classes, made_by)
 
 
-def _store(config: ClassificationConfig, splits: Splits) -> TeacherStore:
+def _store(config: ClassificationConfig, splits: Splits) -> DiskTeacher:
     with blaming("--teacher-store"):
-        store = TeacherStore(Path(config.teacher_store))
+        store = DiskTeacher(Path(config.teacher_store))
     found = store.description
     wanted = describe_store(config, splits, found.views, found.seed, found.dtype)
     for name, value in wanted.recipe.items():

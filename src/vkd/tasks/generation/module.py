@@ -64,7 +64,7 @@ class DiscriminatorModule(nn.Module):
         if self.loss is not None:
             assert self.teacher is not None
             seen = both[: len(images)]
-            known = self.teacher(seen, indices).features
+            known = self.teacher(seen, indices).only
             loss = self.loss(features[: len(images)].float(), known.float())
             terms["feature"] = self.config.feature_weight * loss
         return terms

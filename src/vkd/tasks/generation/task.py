@@ -67,7 +67,7 @@ class GenerationTask(Task):
             with blaming("--teacher-layer"):
                 teacher = self._teacher()
                 example = teacher(torch.zeros(2, channels, SIDE, SIDE))
-            taught = {"teacher": teacher, "teacher_dim": example.features.shape[1]}
+            taught = {"teacher": teacher, "teacher_dim": example.only.shape[1]}
             taught["normalization"] = self._normalization(teacher)
         self.turns = [
             Turn(GeneratorModule(generator, discriminator, config), config.generator_every),
@@ -89,7 +89,7 @@ class GenerationTask(Task):
             return config.normalization
         device = PartialState().device
         batches = loader(self.splits.train, 250)
-        known = [teacher(part[0].to(device), part[2]).features for part in batches]
+        known = [teacher(part[0].to(device), part[2]).only for part in batches]
         return whitening_of(torch.cat(known))
 
     def facts(self) -> dict[str, float]:
@@ -217,9 +217,10 @@ def look_in_parts(
     share = -(-count // accelerator.num_processes)
     mine = (torch.arange(share) + share * accelerator.process_index).clamp(max=count - 1)
     device = accelerator.device
-    features, logits = joined(extractor(images_of(part).to(device)) for part in mine.split(250))
-    features, logits = (accelerator.gather(part.float()) for part in (features, logits))
-    return Seen(features[:count].cpu(), logits[:count].cpu(), labels)
+    seen = joined(extractor(images_of(part).to(device)) for part in mine.split(250))
+    seen = seen.each(lambda part: accelerator.gather(part.float())[:count].cpu())
+    assert seen.logits is not None
+    return Seen(seen.only, seen.logits, labels)
 
 
 def evaluate(
