@@ -80,7 +80,7 @@ def test_channels_change_in_pixels():
     torch.testing.assert_close(found, expected)
 
 
-unit = st.floats(0.05, 1, width=32)
+unit = st.floats(0.0625, 1, width=32)
 
 
 @given(st.lists(st.tuples(unit, unit, unit, unit), min_size=1, max_size=4))
