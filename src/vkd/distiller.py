@@ -177,12 +177,12 @@ class Distiller(nn.Module):
         batch: Any = inputs if images is None else images
         output = call(self.student, batch)
         features = {layer: self._pool(tap.take()) for layer, tap in self._taps.items()}
-        known = [teacher(batch, indices) for teacher in self.teachers]
+        taught = [teacher(batch, indices) for teacher in self.teachers]
         terms = []
         for pair, loss in zip(self._pairs, self.losses.values(), strict=True):
-            theirs = known[pair.teacher].features[pair.teacher_layer]
+            theirs = taught[pair.teacher].features[pair.teacher_layer]
             terms.append(pair.weight * loss(features[pair.student_layer], theirs))
-        return DistillerOutput(output, torch.stack(terms).sum(), known[0].logits)
+        return DistillerOutput(output, torch.stack(terms).sum(), taught[0].logits)
 
     def close(self) -> None:
         """Remove all taps from student and teachers.
