@@ -4,8 +4,6 @@ import json
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from vkd.inputs import InputAdapter, InputFormat
@@ -80,12 +78,10 @@ def test_channels_change_in_pixels():
     torch.testing.assert_close(found, expected)
 
 
-unit = st.floats(0.0625, 1, width=32)
-
-
-@given(st.lists(st.tuples(unit, unit, unit, unit), min_size=1, max_size=4))
-def test_there_and_back_is_the_identity(numbers):
-    mean, std, other_mean, other_std = map(tuple, zip(*numbers, strict=True))
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_there_and_back_is_the_identity(channels):
+    numbers = (torch.rand(4, channels) * 0.9 + 0.1).tolist()
+    mean, std, other_mean, other_std = map(tuple, numbers)
     ours, theirs = InputFormat(mean, std), InputFormat(other_mean, other_std)
     images = torch.rand(1, len(mean), 3, 3)
     back = InputAdapter(theirs, ours)(InputAdapter(ours, theirs)(images))
