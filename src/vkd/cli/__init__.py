@@ -19,6 +19,7 @@ HELP = {
     "report": "write one HTML page from run folders",
     "recipes": "list the recipes",
     "models": "list the models",
+    "layers": "list a model's layers with the shapes of their outputs",
 }
 
 
