@@ -41,7 +41,7 @@ def train(
     Args:
         recipe: name, YAML file, or config.
         folder: the run folder; ``runs/RECIPE`` by default.
-        resume: go on with the run in the folder from its last checkpoint.
+        resume: resume the run in the folder from its last checkpoint.
         show: print progress.
         student: your own network in place of the recipe's.
         teacher: your own network, or anything with the interface of ``vkd.teacher.Teacher``.
@@ -51,7 +51,7 @@ def train(
         **changes: fields of the recipe to change, for example ``epochs=3``.
 
     Raises:
-        UserError: if the folder is taken, or the recipe asks for what is not there.
+        UserError: if the folder is taken, or something that the recipe names does not exist.
         RunError: if training diverges.
     """
     objects = Objects(student=student, teacher=teacher, loss=loss, data=data)
@@ -72,7 +72,7 @@ def train(
 
 
 def _given(objects: Objects) -> dict[str, Any]:
-    """What the recipe says of objects: their types, as the rest cannot be built again."""
+    """What the recipe records of objects: their types, as the rest cannot be rebuilt."""
     given = objects.given()
     return {"objects": given} if given else {}
 

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("vkd: interrupted; `--resume` goes on from the last checkpoint.", file=sys.stderr)
+        print("vkd: interrupted; `--resume` continues from the last checkpoint.", file=sys.stderr)
         return 130
 
 
