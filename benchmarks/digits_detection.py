@@ -34,7 +34,7 @@ def run(job: tuple[dict[str, Any], Path]) -> dict[str, float]:
     import torch
 
     from vkd.api.evaluate import evaluate
-from vkd.api.train import train
+    from vkd.api.train import train
 
     torch.set_num_threads(1)
     fields, folder = job

@@ -15,8 +15,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from vkd.recipe import config_of, read_recipe
 from vkd.demo.experiment import METHODS, train_teacher
+from vkd.recipe import config_of, read_recipe
 from vkd.reporting.environment import environment
 from vkd.reporting.statistics import mean_and_deviation
 

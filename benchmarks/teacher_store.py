@@ -20,11 +20,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from vkd.api.cache import cache
 from vkd.classification.config import ClassificationConfig
+from vkd.classification.task import ClassificationTask
 from vkd.recipe import config_of, read_recipe
 from vkd.reporting.environment import environment
-from vkd.api.cache import cache
-from vkd.classification.task import ClassificationTask
 
 
 def write_images(folder: Path, count: int) -> None:

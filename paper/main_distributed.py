@@ -11,8 +11,8 @@ import argparse
 import sys
 from typing import Any
 
-from vkd.cli.translation import Translation, run_command, train_by_flags
 from vkd.classification.config import ClassificationConfig
+from vkd.cli.translation import Translation, run_command, train_by_flags
 from vkd.errors import UserError
 
 RECIPES = {"deit_ti_distilled": "deit-tiny-imagenet"}

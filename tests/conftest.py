@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vkd.recipe import config_of, read_recipe
 from vkd.api.train import train
+from vkd.recipe import config_of, read_recipe
 from vkd.training import trainer
 
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -14,16 +14,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
-from vkd.recipe import config_of, read_recipe
-from vkd.data.images import Images
-from vkd.data.transforms import training_transform
-from vkd.data.views import Views, ViewSampler
-from vkd.errors import RunError, UserError
-from vkd.store import StoreDescription, DiskTeacher, describe, file_of, open_store, write_rows
 from vkd.api.cache import cache
 from vkd.api.train import train
 from vkd.classification import task as classification
 from vkd.classification import teachers
+from vkd.data.images import Images
+from vkd.data.transforms import training_transform
+from vkd.data.views import Views, ViewSampler
+from vkd.errors import RunError, UserError
+from vkd.recipe import config_of, read_recipe
+from vkd.store import DiskTeacher, StoreDescription, describe, file_of, open_store, write_rows
 from vkd.teacher import TeacherOutput
 from vkd.training.checkpoint import read_metrics
 

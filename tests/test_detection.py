@@ -18,24 +18,23 @@ from sklearn.datasets import load_digits
 from conftest import ENVIRONMENT
 from test_vidt import release_file
 from vkd import create_model
+from vkd.api.evaluate import evaluate
+from vkd.api.train import train
 from vkd.cli import main
-from vkd.recipe import config_of, read_recipe
-from vkd.detection import canvases
-from vkd.detection.coco import Categories, CocoImages, categories_of, default_categories, read_coco
-from vkd.detection.transforms import detection_training_transform, detection_transform
+from vkd.detection.backbone_weights import load_backbone
 from vkd.detection.canvases import read_digit_canvases
-from vkd.detection.tokens import TokenLoss
+from vkd.detection.coco import Categories, CocoImages, categories_of, default_categories, read_coco
 from vkd.detection.losses import detection_losses, token_label_loss
 from vkd.detection.metrics import NAMES, average_precision
 from vkd.detection.postprocess import best_detections, coco_records
-from vkd.errors import UserError
-from vkd.models.vidt.variants import BACKBONES
-from vkd.models.vidt.detector import Tokens
-from vkd.detection.backbone_weights import load_backbone
-from vkd.projection import OrthogonalProjection
-from vkd.api.evaluate import evaluate
-from vkd.api.train import train
 from vkd.detection.task import DetectionTask
+from vkd.detection.tokens import TokenLoss
+from vkd.detection.transforms import detection_training_transform, detection_transform
+from vkd.errors import UserError
+from vkd.models.vidt.detector import Tokens
+from vkd.models.vidt.variants import BACKBONES
+from vkd.projection import OrthogonalProjection
+from vkd.recipe import config_of, read_recipe
 from vkd.training import trainer
 from vkd.training.checkpoint import read_metrics
 

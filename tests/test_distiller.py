@@ -9,7 +9,7 @@ from torch import nn
 
 import vkd
 from vkd.features import pooling
-from vkd.teacher import InputAdapter, NetworkTeacher, MemoryTeacher, TeacherOutput
+from vkd.teacher import InputAdapter, MemoryTeacher, NetworkTeacher, TeacherOutput
 
 
 def small_vit(**kwargs):

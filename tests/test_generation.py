@@ -16,19 +16,19 @@ from torch import nn
 from torch.utils.data import Subset
 
 from vkd import create_model, whiten
-from vkd.generation.config import GenerationConfig
-from vkd.recipe import config_of, read_recipe
-from vkd.generation.data import read_generation, subset_indices
-from vkd.errors import RunError, UserError
-from vkd.generation.augmentation import _cut_out, _translate, diff_augment
-from vkd.generation.metrics import ExtractorOutput, frechet_distance, generation_metrics
-from vkd.generation.extractors import frozen_network
-from vkd.models.biggan import Discriminator, Generator
 from vkd.api.evaluate import evaluate
 from vkd.api.predict import predict
 from vkd.api.train import train
-from vkd.generation.task import GenerationTask
+from vkd.errors import RunError, UserError
+from vkd.generation.augmentation import _cut_out, _translate, diff_augment
+from vkd.generation.config import GenerationConfig
+from vkd.generation.data import read_generation, subset_indices
+from vkd.generation.extractors import frozen_network
+from vkd.generation.metrics import ExtractorOutput, frechet_distance, generation_metrics
 from vkd.generation.module import DiscriminatorModule, GeneratorModule
+from vkd.generation.task import GenerationTask
+from vkd.models.biggan import Discriminator, Generator
+from vkd.recipe import config_of, read_recipe
 from vkd.teacher import TeacherOutput
 from vkd.training.checkpoint import read_metrics
 

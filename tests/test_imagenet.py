@@ -20,7 +20,6 @@ from vkd.data.photographs import Photographs, read_photographs
 from vkd.data.transforms import evaluation_transform, training_transform
 from vkd.errors import RunError, UserError
 from vkd.models import create_model, last_layer
-from vkd.models.checkpoints import read_checkpoint
 from vkd.training.checkpoint import read_metrics
 
 PAPER = Path(__file__).parent.parent / "paper"

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vkd.recipe import config_of, read_recipe
+from vkd.api.train import train
+from vkd.classification.task import ClassificationTask
 from vkd.data.images import Images
 from vkd.errors import RunError, UserError
 from vkd.projection import orthogonality_error
-from vkd.api.train import train
-from vkd.classification.task import ClassificationTask
+from vkd.recipe import config_of, read_recipe
 from vkd.training import trainer as trainer_module
 from vkd.training.checkpoint import read_metrics
 

@@ -12,12 +12,11 @@ from torch.nn.utils.parametrizations import orthogonal
 from formula import GOLDEN, draw, fill, keys_of, orthonormal
 from vkd import create_model
 from vkd.cli import main
-from vkd.detection.tokens import TokenLoss, TokenTeacher
 from vkd.detection.losses import detection_losses
 from vkd.detection.matching import match
 from vkd.detection.postprocess import best_detections
+from vkd.detection.tokens import TokenLoss, TokenTeacher
 from vkd.errors import UserError
-from vkd.models.checkpoints import read_checkpoint
 from vkd.models.vidt.checkpoint import body_weights
 from vkd.models.vidt.deformable_attention import DeformableAttention, sample_levels
 from vkd.projection import OrthogonalProjection

@@ -38,7 +38,6 @@ _HOME = {
     "evaluate": "api.evaluate",
     "export": "api.export",
     "layer_norm": "normalization",
-    "layers": "features",
     "load_checkpoint": "models",
     "predict": "api.predict",
     "register_method": "methods.catalogue",

@@ -1,1 +1,1 @@
-"""What Python and the command line call: train, evaluate, predict, cache, export, convert, compare."""
+"""What Python and the command line call, one verb a file."""

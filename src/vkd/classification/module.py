@@ -88,9 +88,7 @@ class ClassificationModule(TrainingModule):
         return {name: weights[name] * method(signals) for name, method in self.methods.items()}
 
 
-def _rename_former(
-    module: nn.Module, state: dict[str, Any], prefix: str, *_: Any
-) -> None:
+def _rename_former(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Give a state of an earlier version today's names."""
     for key in list(state):
         for former, name in _FORMER_KEYS.items():

@@ -58,9 +58,7 @@ class ClassificationTask(Task):
             self.images = Views(
                 self.splits.train, teacher.description.views, teacher.description.seed
             )
-        return distillation_of(
-            self.config, student, teacher, sizes, samples, self.example, objects
-        )
+        return distillation_of(self.config, student, teacher, sizes, samples, self.example, objects)
 
     def cost(self) -> dict[str, float]:
         """Return parameters and multiply-adds of the student."""
@@ -99,7 +97,7 @@ class ClassificationTask(Task):
 
     def metadata(self) -> dict[str, str]:
         """Return what using the weights needs to know: classes and how images are prepared."""
-        inputs = self.splits.format.as_dict()
+        inputs = self.splits.format.as_dict() | {"shape": self.splits.shape}
         return {"classes": json.dumps(self.splits.classes), "inputs": json.dumps(inputs)}
 
     def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:

@@ -12,8 +12,8 @@ from vkd.classification.distillation import TeacherSizes
 from vkd.data.images import Splits
 from vkd.errors import FieldError, as_user_error
 from vkd.inputs import InputAdapter, InputFormat
-from vkd.models.factory import HUB, create_model, last_layer, published_config
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
+from vkd.models.factory import HUB, create_model, last_layer, published_config
 from vkd.store import DiskTeacher, StoreDescription
 from vkd.teacher import MemoryTeacher, NetworkTeacher, StoredTeacher, Teacher, widths_of
 from vkd.training.task import Objects
@@ -80,12 +80,12 @@ def network_teacher(
     Raises:
         UserError: if it has no such layer, or one that cannot be pooled.
     """
-    checkpoint: Checkpoint | str = config.teacher_checkpoint
+    read: Checkpoint | None = None
     if network is None:
-        if checkpoint and checkpoint != HUB:
-            checkpoint = read_checkpoint(checkpoint)
-        network = create_model(config.teacher, checkpoint)
-    inputs = checkpoint.inputs if isinstance(checkpoint, Checkpoint) else {}
+        if config.teacher_checkpoint not in ("", HUB):
+            read = read_checkpoint(config.teacher_checkpoint)
+        network = create_model(config.teacher, read or config.teacher_checkpoint)
+    inputs = read.inputs if read else {}
     adapter = InputAdapter(source, _teacher_format(network, inputs) or source)
     with as_user_error("teacher_layer"):
         layer = config.teacher_layer or last_layer(network)

@@ -130,7 +130,9 @@ def _recipe(
     if recipe.startswith("-"):
         raise UserError(f"vkd {command} takes the recipe first, found {recipe}.")
     values = read_recipe(recipe) | (defaults or {})
-    parser = Parser(prog=f"vkd {command} {recipe}", usage=f"vkd {command} {recipe} {usage} [--FIELD VALUE ...]")
+    parser = Parser(
+        prog=f"vkd {command} {recipe}", usage=f"vkd {command} {recipe} {usage} [--FIELD VALUE ...]"
+    )
     add_flags(parser, Path(recipe).stem)
     kind = TASKS[values["task"]].config
     add_recipe_flags(parser, kind, values)

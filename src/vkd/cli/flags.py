@@ -1,13 +1,13 @@
 """Flags made of the fields of recipes and of steps' options."""
 
 from collections.abc import Iterable
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Any, get_type_hints
 
 import yaml
 
 from vkd.cli.parser import Parser
-from vkd.config import TrainingConfig, field_groups, field_texts
+from vkd.config import TrainingConfig, default_values, field_groups, field_texts
 
 _HEADINGS = {
     "data": "data: what is trained on",
@@ -22,10 +22,11 @@ _HEADINGS = {
 def add_recipe_flags(parser: Parser, config: type[TrainingConfig], values: dict[str, Any]) -> None:
     """Add a flag for each field of a recipe, in groups, with the recipe's values as defaults."""
     texts, hints = field_texts(config), get_type_hints(config)
+    defaults = default_values(config)
     for heading, names in field_groups(config).items():
         group = parser.add_argument_group(_HEADINGS.get(heading, heading))
         for name in names:
-            default = values.get(name, _default(config, name))
+            default = values.get(name, defaults[name])
             group.add_argument(
                 f"--{name}", type=hints[name], default=default, help=texts.get(name, "")
             )
@@ -68,7 +69,3 @@ def option_names(kinds: dict[str, type]) -> list[str]:
     """Return the names of the options of all tasks."""
     return list(dict.fromkeys(item.name for kind in kinds.values() for item in fields(kind)))
 
-
-def _default(config: type, name: str) -> Any:
-    item = next(item for item in fields(config) if item.name == name)
-    return item.default if item.default is not MISSING else item.default_factory()  # type: ignore[misc]

@@ -1,7 +1,6 @@
 """``vkd.compare``."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -63,8 +62,11 @@ def compare(
     """
     began = monotonic()
     base = as_config(recipe, {"trackers": ""} | changes)
-    target = Path(folder or f"comparisons/{Path(recipe).stem if isinstance(recipe, str) else base.task}")
-    target = target.resolve()  # the runs' recipes name the teacher's folder
+    name = Path(recipe).stem if isinstance(recipe, str) else base.task
+    # Whole, as the recipes of the runs name the teacher's folder.
+    target = Path(folder or f"comparisons/{name}").resolve()
+    if base.objects:
+        raise FieldError("recipe", f"has objects, {', '.join(base.objects)}, which no file holds.")
     variants = variants_of(base, methods)
     reference = reference_of(variants, reference)
     metric = metric_of(base)
@@ -72,9 +74,8 @@ def compare(
         raise FieldError("processes", f"must be at least 0, found {processes}.")
     plan = make_plan(base, variants, target, seeds, network_changes or {})
     open_folder(target, base)
-    if isinstance(tuning, bool):
-        tuning = Tuning() if tuning else None  # type: ignore[assignment]
-    plan, trials = _carry_out(plan, tuning or None, processes or default_processes(base), show)
+    chosen = (Tuning() if tuning else None) if isinstance(tuning, bool) else tuning
+    plan, trials = _carry_out(plan, chosen, processes or default_processes(base), show)
     earlier = read_results(target).get("seconds", 0.0)
     results = results_of(plan, reference, metric, trials)
     results["seconds"] = round(earlier + monotonic() - began, 1)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
+from pathlib import Path
 from statistics import fmean
 
 from vkd.comparison.runs import Run
@@ -38,14 +39,16 @@ class Estimate:
 
     def left(self, active: Sequence[Run], waiting: Sequence[Run], processes: int) -> float | None:
         """Return the seconds until all runs are finished, on so many processes."""
-        running, done = {}, {}
+        running: dict[str, float] = {}
+        done: dict[Path, int] = {}
         for run in active:
             records = _records(run)
             done[run.folder] = len(records)
             if records:
                 seconds = sum(record["seconds"] for record in records)
                 running[_kind(run)] = seconds / len(records)
-        ahead, behind = [], []
+        ahead: list[tuple[Run, float]] = []
+        behind: list[tuple[Run, float]] = []
         for run in [*active, *waiting]:
             epochs = run.config.epochs - done.get(run.folder, 0)
             seconds = self.seconds(run, epochs, running)

@@ -50,13 +50,10 @@ def write_comparison_page(
     weights, colours = projections(first), plots.palette(histories)
     label = label_of(results)
     dots = plots.dots({titles[n]: found for n, found in scores(results).items()}, colours, label)
+    shown = [(dots, f"Test split: {label}, of every seed; bars are means.")]
     body = [
         section("Methods, on the test split", _scores(results, titles)),
-        figures(
-            [(dots, f"Test split: {label}, of every seed; bars are means.")]
-            + curves(histories)
-            + projection_figure(weights, colours)
-        ),
+        figures([*shown, *curves(histories), *projection_figure(weights, colours)]),
         _tuning(results, titles),
         *more,
         samples(first),

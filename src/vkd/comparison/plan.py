@@ -73,7 +73,7 @@ class Plan:
 
     def with_changes(self, changes: Mapping[str, Mapping[str, Any]]) -> "Plan":
         """Return the plan whose variants have more fields changed, by name."""
-        variants = [variant.with_changes(changes.get(variant.name, {})) for variant in self.variants]
+        variants = [item.with_changes(changes.get(item.name, {})) for item in self.variants]
         return replace(self, variants=variants)
 
 

@@ -80,17 +80,18 @@ def tune(plan: Plan, tuning: Tuning, runner: Runner) -> list[Trial]:
     # Of each candidate the first seed first: all get their turn before any gets another.
     runs.sort(key=lambda run: run.config.seed)
     runner.carry_out([*plan.networks_for(runs), *runs], plan.unfinished())
-    trials = []
-    for variant, changes, group in chosen:
-        results = runner.carry_out(group)
-        trials.append(Trial(variant.name, changes, _scores(results, metric_of(variant.config).name)))
+    metric = metric_of(plan.base)
+    trials = [
+        Trial(variant.name, changes, _scores(runner.carry_out(group), metric.name))
+        for variant, changes, group in chosen
+    ]
     content = {
-        "metric": metric_of(plan.base).name,
+        "metric": metric.name,
         "split": "validation",
         "seeds": [plan.base.seed + FIRST_SEED + seed for seed in range(tuning.seeds)],
         "epochs": tuning.epochs or plan.base.epochs,
         "trials": [asdict(trial) for trial in trials],
-        "chosen": best_changes(trials, metric_of(plan.base).lower_is_better),
+        "chosen": best_changes(trials, metric.lower_is_better),
     }
     write_json(plan.folder / "tuning.json", content)
     return trials
@@ -133,7 +134,3 @@ def _scores(results: Sequence[Result], metric: str) -> list[float]:
         return []
     return [result.validation[metric] for result in results]
 
-
-def trials_path(folder: Path) -> Path:
-    """Return the file that keeps the trials of a comparison."""
-    return folder / "tuning.json"

@@ -52,8 +52,8 @@ def _file(folder: Path, name: str) -> Path:
         if file.is_file():
             return file
     raise UserError(
-        f"There is no {name} or {name}.gz in {folder}; name the folder of the IDX files, or install "
-        "Debian's package dataset-fashion-mnist."
+        f"There is no {name} or {name}.gz in {folder}; name the folder of the IDX files, or "
+        "install Debian's package dataset-fashion-mnist."
     )
 
 

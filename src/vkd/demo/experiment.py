@@ -88,7 +88,7 @@ def _single_thread() -> None:
 
 def _run(job: Job) -> float:
     from vkd.api.evaluate import evaluate
-from vkd.api.train import train
+    from vkd.api.train import train
 
     config = config_of(job.fields | {"seed": job.seed, "device": "cpu", "trackers": ""})
     train(config, job.folder, show=False)

@@ -27,7 +27,7 @@ from vkd.detection.module import DetectionModule
 from vkd.detection.postprocess import best_detections, coco_records
 from vkd.detection.tokens import TokenLoss, TokenTeacher
 from vkd.detection.transforms import detection_training_transform, detection_transform
-from vkd.errors import FieldError, UserError, as_user_error
+from vkd.errors import FieldError, as_user_error
 from vkd.methods.build import build_method, check_signals
 from vkd.methods.method import Method, Sizes
 from vkd.models.cost import model_cost

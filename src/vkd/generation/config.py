@@ -78,9 +78,7 @@ class GenerationConfig(DistillationConfig):
         if self.feature_weight:
             self.require("batch_size", self.batch_size >= 2, "at least 2 when distilling")
         if self.extractor == INCEPTION:
-            self.require_unread(
-                {"extractor_checkpoint", "extractor_recipe"}, "extractor inception"
-            )
+            self.require_unread({"extractor_checkpoint", "extractor_recipe"}, "extractor inception")
         else:
             given = self.extractor_checkpoint or self.extractor_recipe
             self.require("extractor_checkpoint", bool(given), "given with a local extractor")

@@ -1,7 +1,7 @@
 """Frozen vision networks that see images in -1..1: teachers, and extractors for metrics."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 import torch_fidelity
@@ -45,7 +45,7 @@ def frozen_network(
     """
     read: Checkpoint | None = None
     if network is None:
-        if checkpoint and checkpoint != HUB:
+        if checkpoint not in ("", HUB):
             read = read_checkpoint(checkpoint)
         network = create_model(name, read or checkpoint)
     inputs = _network_format(network, read)
@@ -158,6 +158,6 @@ def extract_in_parts(
     device = accelerator.device
     output = joined(extractor(images_of(part).to(device)) for part in mine.split(250))
     features, logits = (
-        accelerator.gather(part.float()) for part in (output.only, output.logits)
+        accelerator.gather(part.float()) for part in (output.only, cast(Tensor, output.logits))
     )
     return ExtractorOutput(features[:count].cpu(), logits[:count].cpu(), labels)

@@ -28,7 +28,6 @@ def metric_names(extractor: str) -> MetricNames:
     return MetricNames("frechet_distance", "kernel_distance", "class_score")
 
 
-
 @dataclass
 class ExtractorOutput:
     """An extractor's output for images: ``features`` (N, D), ``logits`` (N, K), and the
@@ -39,22 +38,26 @@ class ExtractorOutput:
     labels: Tensor
 
 
-def generation_metrics(real: ExtractorOutput, generated: ExtractorOutput, extractor: str) -> dict[str, float]:
+def generation_metrics(
+    real: ExtractorOutput, generated: ExtractorOutput, extractor: str
+) -> dict[str, float]:
     """Return the metrics of generated images against real ones.
 
     With Inception's features these are FID, KID and IS; with those of any other extractor the
     same arithmetic is ``frechet_distance``, ``kernel_distance`` and ``class_score``. Then
     ``precision`` and ``recall`` (0..1); and ``diversity``, the mean distance of images of a class
     as a share of that of real ones. A classifier of the same classes also gives ``accuracy``, the
-    share in % that it recognises as the class they were generated as, and ``coverage``, the share in % of
-    classes for which that is so for half of the images or more.
+    share in % that it recognises as the class they were generated as, and ``coverage``, the share
+    in % of classes for which that is so for half of the images or more.
     """
     names = metric_names(extractor)
     subset = min(1000, len(real.features), len(generated.features))
     kernel = kid_features_to_metric(
         generated.features, real.features, kid_subsets=20, kid_subset_size=subset, verbose=False
     )
-    score = isc_features_to_metric(generated.logits, splits=min(10, max(1, len(generated.logits) // 100)))
+    score = isc_features_to_metric(
+        generated.logits, splits=min(10, max(1, len(generated.logits) // 100))
+    )
     overlap = prc_features_to_metric(
         generated.features, real.features, prc_neighborhood=3, prc_batch_size=1000, verbose=False
     )
@@ -90,6 +93,8 @@ def _spread(output: ExtractorOutput) -> float:
 
 def _recognition(generated: ExtractorOutput) -> dict[str, float]:
     right = (generated.logits.argmax(1) == generated.labels).float()
-    shares = torch.stack([right[generated.labels == label].mean() for label in generated.labels.unique()])
+    shares = torch.stack(
+        [right[generated.labels == label].mean() for label in generated.labels.unique()]
+    )
     covered = (shares >= 0.5).float().mean()
     return {"accuracy": 100 * right.mean().item(), "coverage": 100 * covered.item()}

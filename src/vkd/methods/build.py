@@ -48,9 +48,7 @@ def build_method(
     return cls(sizes, **{**chosen, **options})
 
 
-def check_signals(
-    name: str, available: set[str], where: str, many_rows: bool = False
-) -> None:
+def check_signals(name: str, available: set[str], where: str, many_rows: bool = False) -> None:
     """Refuse a method that a task cannot serve.
 
     Args:

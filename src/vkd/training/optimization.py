@@ -20,7 +20,7 @@ from vkd.training.task import TrainingModule
 
 
 def check_training(config: TrainingConfig) -> None:
-    """Raise ``FieldError`` for an optimiser or schedule that cannot be had, before hours of work."""
+    """Raise ``FieldError`` for an optimiser or schedule that is not available."""
     known = [str(name) for name in list_optimizers()]
     if config.optimizer not in known:
         hint = nearest(config.optimizer, known)

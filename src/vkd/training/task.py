@@ -186,7 +186,5 @@ class Task(ABC):
         """Return what ``check_health`` remembers, to be saved with a run's state."""
         return {}
 
-    def resume(self, progress: dict[str, float]) -> None:
+    def resume(self, progress: dict[str, float]) -> None:  # noqa: B027
         """Take back what ``progress`` returned."""
-
-

@@ -81,7 +81,9 @@ class Trainer:
             accelerator.register_for_checkpointing(self._ema)
         # timm counts updates; accelerate's loader is one epoch of this process.
         self.updates_per_epoch = math.ceil(len(self.train_batches) / config.accumulation)
-        self.schedules = [create_schedule(o, config, lr, self.updates_per_epoch) for o in optimizers]
+        self.schedules = [
+            create_schedule(o, config, lr, self.updates_per_epoch) for o in optimizers
+        ]
         self._recorder = StepRecorder(config.log_every, images)
 
     def fit(self, resume: bool = False) -> dict[str, float]:
@@ -245,7 +247,9 @@ class Trainer:
     def _save_weights(self) -> None:
         # All processes take part, as each may hold a shard.
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        states = [get_model_state_dict(module, options=options) for module in self.modules]
+        states: list[dict[str, Any]] = [
+            dict(get_model_state_dict(module, options=options)) for module in self.modules
+        ]
         if not self.accelerator.is_main_process:
             return
         metadata = self.task.metadata() | {"recipe": json.dumps(asdict(self.config))}
