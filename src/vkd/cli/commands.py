@@ -31,13 +31,16 @@ def demo(arguments: list[str]) -> None:
     """``vkd demo``"""
     parser = Parser(prog="vkd demo", description="Distil a digit classifier, by each method.")
     parser.add_argument("--output", default="demo", help="new folder for results and report")
-    parser.add_argument("--seeds", type=int, default=5, help="students of each method")
+    parser.add_argument("--full", action="store_true", help="5 seeds and the grid: some minutes")
+    parser.add_argument("--seeds", type=int | None, help="students of each method; 3, or 5 in full")
     parser.add_argument("--epochs", type=int, default=0, help="0 for the recipes' own")
-    parser.add_argument("--grid", type=bool, default=True, help="projection x normalisation too")
+    parser.add_argument("--grid", type=bool | None, help="projection x normalisation too")
     flags = parser.parse_args(arguments)
     from vkd.demo.run import run_demo
 
-    run_demo(Path(flags.output), flags.seeds, flags.epochs, flags.grid)
+    seeds = flags.seeds if flags.seeds is not None else 5 if flags.full else 3
+    grid = flags.grid if flags.grid is not None else flags.full
+    run_demo(Path(flags.output), seeds, flags.epochs, grid)
 
 
 def train(arguments: list[str]) -> None:

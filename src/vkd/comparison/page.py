@@ -113,7 +113,7 @@ def _tuning(results: dict[str, Any], titles: Mapping[str, str]) -> str:
 
 
 def _settings(results: dict[str, Any], titles: Mapping[str, str]) -> str:
-    rows = [[titles[name], _text(values)] for name, values in results["settings"].items()]
+    rows = [[title, _text(results["settings"][name])] for name, title in titles.items()]
     return table(["method", "fields"], rows)
 
 

@@ -9,7 +9,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from datetime import timedelta
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -20,7 +19,7 @@ from vkd.config import TrainingConfig
 from vkd.errors import RunError, UserError
 from vkd.methods.catalogue import METHODS, MethodEntry
 from vkd.tasks import TASKS
-from vkd.training.spec import TaskSpec
+from vkd.training.spec import TaskSpec, resolve
 
 
 def default_processes(config: TrainingConfig) -> int:
@@ -118,7 +117,7 @@ class Runner:
 
     def _submit(self, run: Run) -> Future:
         if self._pool is None:
-            self._pool = _make_pool(self.processes)
+            self._pool = _make_pool(self.processes, run.config.task)
         return self._pool.submit(carry_out, run)
 
     def _show_left(self, active: list[Run], waiting: list[Run]) -> None:
@@ -147,11 +146,11 @@ def _result(future: Future) -> Result:
         ) from None
 
 
-def _make_pool(processes: int) -> ProcessPoolExecutor:
+def _make_pool(processes: int, task: str) -> ProcessPoolExecutor:
     # Forked processes would share torch's threads, which deadlocks.
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // processes)
-    known = (threads, dict(METHODS), dict(TASKS))
+    known = (threads, task, dict(METHODS), dict(TASKS))
     try:
         pickle.dumps(known)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -162,9 +161,14 @@ def _make_pool(processes: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(processes, context, _start, known)
 
 
-def _start(threads: int, methods: dict[str, MethodEntry], tasks: dict[str, TaskSpec]) -> Any:
+def _start(
+    threads: int, task: str, methods: dict[str, MethodEntry], tasks: dict[str, TaskSpec]
+) -> None:
     # The parent ends its children on Ctrl-C; their own tracebacks would only hide its message.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     METHODS.update(methods)
     TASKS.update(tasks)
+    # Imported now, so that the first run takes no longer than the others.
+    resolve(TASKS[task].task)
+    resolve(TASKS[task].evaluate)
