@@ -1,4 +1,4 @@
-"""Stores of a teacher's answers hold what the network says, and training sees no difference."""
+"""Stores of a teacher's outputs hold what the network says, and training sees no difference."""
 
 import json
 from dataclasses import replace
@@ -14,16 +14,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
-from vkd.api.cache import cache
-from vkd.api.train import train
-from vkd.classification import task as classification
-from vkd.classification import teachers
+from vkd.recipe import config_of, read_recipe
 from vkd.data.images import Images
 from vkd.data.transforms import training_transform
 from vkd.data.views import Views, ViewSampler
 from vkd.errors import RunError, UserError
-from vkd.recipe import config_of, read_recipe
 from vkd.store import DiskTeacher, StoreDescription, describe, file_of, open_store, write_rows
+from vkd.api.cache import cache
+from vkd.api.train import train
+from vkd.classification import task as classification
+from vkd.classification import teachers
 from vkd.teacher import TeacherOutput
 from vkd.training.checkpoint import read_metrics
 
@@ -64,12 +64,12 @@ def test_a_store_holds_what_the_network_says_of_each_view(config, tmp_path, smal
     assert not torch.equal(images[:215], images[215:])
     store, rows = DiskTeacher(tmp_path / "store"), torch.randperm(430)
     found = store(images, rows)
-    torch.testing.assert_close(found.features, expected.features[rows])
+    torch.testing.assert_close(found.only, expected.only[rows])
     torch.testing.assert_close(found.logits, expected.logits[rows])
     half = cache(config, tmp_path / "half", views=2, show=False)
     assert half["megabytes"] == sizes["megabytes"] / 2
     found = DiskTeacher(tmp_path / "half")(images, rows)
-    torch.testing.assert_close(found.features, expected.features[rows], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.only, expected.only[rows], rtol=1e-3, atol=1e-3)
 
 
 def test_training_with_a_store_equals_training_with_its_network(config, tmp_path, monkeypatch):
@@ -82,8 +82,7 @@ def test_training_with_a_store_equals_training_with_its_network(config, tmp_path
         """Has the views of the store, but asks the network about each."""
 
         def __call__(self, images, indices=None):
-            if indices is not None:
-                seen.extend((indices // 215).tolist())
+            seen.extend((indices // 215).tolist())
             return network(images)
 
     seen, example = [], torch.zeros(2, 1, 8, 8)
@@ -159,7 +158,7 @@ def test_a_store_that_does_not_fit_is_refused(config, tmp_path):
         ({"flip": False}, "made with --flip True, the recipe has False"),
         ({"train_fraction": 0.5}, "made with --train-fraction 0.3, the recipe has 0.5"),
         ({"teacher_checkpoint": "other"}, "made with --teacher-checkpoint"),
-        ({"teacher_store": str(tmp_path)}, "is no store of a teacher's answers"),
+        ({"teacher_store": str(tmp_path)}, "is no store of a teacher's outputs"),
     ):
         with pytest.raises(UserError, match=message):
             train(replace(stored, **change), tmp_path / f"run-{len(message)}", show=False)
@@ -190,7 +189,7 @@ def test_a_damaged_file_is_named(tmp_path):
 
 
 def test_answers_too_large_for_the_dtype_are_an_error(config, tmp_path, monkeypatch):
-    large = TeacherOutput(torch.full((2, 3), 1e6), torch.zeros(2, 3))
+    large = TeacherOutput({"a": torch.full((2, 3), 1e6)}, torch.zeros(2, 3))
     with pytest.raises(ValueError, match="features are not finite in float16"):
         write_rows(tmp_path / "rows.safetensors", large, "float16")
     write_rows(tmp_path / "rows.safetensors", large, "float32")
@@ -204,7 +203,7 @@ def test_any_rows_are_found_in_any_files(rows, rows_per_file):
     features, logits = torch.randn(30, 4), torch.randn(30, 3)
     parts = {
         start // rows_per_file: TeacherOutput(
-            features[start : start + rows_per_file], logits[start : start + rows_per_file]
+            {"a": features[start : start + rows_per_file]}, logits[start : start + rows_per_file]
         )
         for start in range(0, 30, rows_per_file)
     }
@@ -213,7 +212,7 @@ def test_any_rows_are_found_in_any_files(rows, rows_per_file):
     store._parts = parts
     assert store.description.files == len(parts)
     found = store(torch.zeros(len(rows), 1), torch.tensor(rows))
-    assert torch.equal(found.features, features[rows])
+    assert torch.equal(found.only, features[rows])
     assert torch.equal(found.logits, logits[rows])
 
 

@@ -308,7 +308,7 @@ class Known:
     """A teacher whose features are the images' first numbers."""
 
     def __call__(self, images, indices=None):
-        return TeacherOutput(images.flatten(1)[:, :20], torch.zeros(len(images), 10))
+        return TeacherOutput({"": images.flatten(1)[:, :20]}, torch.zeros(len(images), 10))
 
 
 def test_the_discriminators_loss_is_hinge_and_distance_to_whitened_features():
@@ -356,7 +356,7 @@ def test_whitening_takes_its_statistics_of_all_training_images(config):
     normalize = task.turns[1].module.loss.normalization
     teacher = task.turns[1].module.teacher
     images, _, _ = task.splits.train.__getitems__(list(range(len(task.splits.train))))
-    white = normalize(teacher(images).features)
+    white = normalize(teacher(images).only)
     variances = torch.linalg.eigvalsh(torch.cov(white.T))
     # 1 in every direction that the images span, but for the smallest.
     assert variances.max() < 1.05

@@ -154,10 +154,11 @@ class InputAdapter(nn.Module):
             )
         if self.resize == "bicubic" and not self._averages:
             return self._resized(images * self.scale + self.shift)
-        pixels = images * self.source_std + self.source_mean
         if self._averages:
-            pixels = pixels.mean(1, keepdim=True)
-        return (self._resized(pixels) - self.target_mean) / self.target_std
+            pixels = (images * self.source_std + self.source_mean).mean(1, keepdim=True)
+            return (self._resized(pixels) - self.target_mean) / self.target_std
+        pixels = self._resized(images) * self.source_std + self.source_mean
+        return (pixels - self.target_mean) / self.target_std
 
     def _resized(self, images: Tensor) -> Tensor:
         size = self.target.size

@@ -54,7 +54,8 @@ class Method(nn.Module):
 
     Attributes:
         needs: the fields of ``Signals`` that it reads.
-        recipe_fields: options that are fields of every recipe, for example ``temperature``.
+        recipe_fields: options that a recipe or its task sets, for example ``temperature``; others
+            are given by ``method_options``.
         relational: whether it compares samples with each other, at a cost that grows with the
             square of their number or faster.
     """

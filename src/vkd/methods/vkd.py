@@ -62,7 +62,9 @@ class VkD(Method):
     Projections", CVPR 2024, section 3 and equation 1.
     """
 
-    recipe_fields: ClassVar[frozenset[str]] = frozenset({"projection", "normalization", "distance"})
+    recipe_fields: ClassVar[frozenset[str]] = frozenset(
+        {"projection", "normalization", "distance", "both_sides"}
+    )
 
     def __init__(
         self,
