@@ -61,27 +61,64 @@ def compare(
         RunError: if a training diverges.
     """
     began = monotonic()
-    base = as_config(recipe, {"trackers": ""} | changes)
+    plan = _plan(recipe, methods, folder, seeds, network_changes or {}, changes)
+    if len(plan.variants) < 2:
+        raise FieldError("methods", f"must be two or more, found {plan.variants[0].name} alone.")
+    reference = reference_of(plan.variants, reference)
+    metric = metric_of(plan.base)
+    _check_processes(processes)
+    open_folder(plan.folder, plan.base)
+    chosen = (Tuning() if tuning else None) if isinstance(tuning, bool) else tuning
+    plan, trials = _carry_out(plan, chosen, processes, show)
+    earlier = read_results(plan.folder).get("seconds", 0.0)
+    results = results_of(plan, reference, metric, trials)
+    results["seconds"] = round(earlier + monotonic() - began, 1)
+    write_json(plan.folder / RESULTS, results)
+    write_comparison_page(plan.folder, results)
+    return results
+
+
+def tune_methods(
+    recipe: str | TrainingConfig,
+    methods: Methods,
+    folder: str | Path,
+    tuning: Tuning,
+    *,
+    processes: int = 0,
+    show: bool = True,
+    **changes: Any,
+) -> list[Trial]:
+    """Try the candidates of variants and return the trials, without comparing on the test split.
+
+    See ``compare`` for the arguments; the folder's ``tuning.json`` keeps the trials.
+    """
+    _check_processes(processes)
+    plan = _plan(recipe, methods, folder, 0, {}, changes)
+    metric_of(plan.base)
+    open_folder(plan.folder, plan.base)
+    return _carry_out(plan, tuning, processes, show)[1]
+
+
+def _check_processes(processes: int) -> None:
+    if processes < 0:
+        raise FieldError("processes", f"must be at least 0, found {processes}.")
+
+
+def _plan(
+    recipe: str | TrainingConfig,
+    methods: Methods,
+    folder: str | Path,
+    seeds: int | Mapping[str, int],
+    network_changes: Mapping[str, Any],
+    changes: Mapping[str, Any],
+) -> Plan:
+    base = as_config(recipe, {"trackers": "", **changes})
+    if base.objects:
+        raise FieldError("recipe", f"has objects, {', '.join(base.objects)}, which no file holds.")
     name = Path(recipe).stem if isinstance(recipe, str) else base.task
     # Whole, as the recipes of the runs name the teacher's folder.
     target = Path(folder or f"comparisons/{name}").resolve()
-    if base.objects:
-        raise FieldError("recipe", f"has objects, {', '.join(base.objects)}, which no file holds.")
-    variants = variants_of(base, methods)
-    reference = reference_of(variants, reference)
-    metric = metric_of(base)
-    if processes < 0:
-        raise FieldError("processes", f"must be at least 0, found {processes}.")
-    plan = make_plan(base, variants, target, seeds, network_changes or {})
-    open_folder(target, base)
-    chosen = (Tuning() if tuning else None) if isinstance(tuning, bool) else tuning
-    plan, trials = _carry_out(plan, chosen, processes or default_processes(base), show)
-    earlier = read_results(target).get("seconds", 0.0)
-    results = results_of(plan, reference, metric, trials)
-    results["seconds"] = round(earlier + monotonic() - began, 1)
-    write_json(target / RESULTS, results)
-    write_comparison_page(target, results)
-    return results
+    return make_plan(base, variants_of(base, methods), target, seeds, network_changes)
 
 
 def _carry_out(
@@ -89,7 +126,7 @@ def _carry_out(
 ) -> tuple[Plan, list[Trial]]:
     trials: list[Trial] = []
     try:
-        with Runner(processes, show) as runner:
+        with Runner(processes or default_processes(plan.base), show) as runner:
             if tuning is not None:
                 trials = tune(plan, tuning, runner)
                 lower = metric_of(plan.base).lower_is_better

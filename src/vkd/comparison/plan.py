@@ -98,7 +98,7 @@ def make_plan(
     """
     counts = {v.name: seeds if isinstance(seeds, int) else seeds[v.name] for v in variants}
     for count in counts.values():
-        if not 1 <= count <= 100:
+        if not 0 <= count <= 100:
             raise FieldError("seeds", f"must be from 1 to 100, found {count}.")
     networks: list[tuple[FrozenNetwork, Run]] = []
     for variant in variants:

@@ -132,4 +132,3 @@ def _scores(results: Sequence[Result], metric: str) -> list[float]:
     if any(result.failure for result in results):
         return []
     return [result.validation[metric] for result in results]
-

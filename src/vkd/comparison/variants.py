@@ -38,15 +38,15 @@ def variants_of(base: TrainingConfig, methods: Methods) -> list[Variant]:
         methods: names of methods, ``none`` for training alone; or changes of fields by name.
 
     Raises:
-        FieldError: for fewer than two, or one that the task cannot serve.
+        FieldError: for none, or one that the task cannot serve.
     """
     if not isinstance(methods, Mapping):
         for name in methods:
             if name != NO_METHOD:
                 _check_named(name)
         methods = {name: {"method": name} for name in methods}
-    if len(methods) < 2:
-        raise FieldError("methods", f"must be at least two, found {', '.join(methods) or 'none'}.")
+    if not methods:
+        raise FieldError("methods", "must name two or more methods, found none.")
     folders: dict[str, str] = {}
     for name in methods:
         other = folders.setdefault(safe_name(name), name)

@@ -36,7 +36,7 @@ def run_demo(folder: Path, seeds: int = 3, epochs: int = 0, grid: bool = False) 
     if read_results(folder):
         raise FieldError("output", f"{folder} exists already; name a new folder.")
     methods = METHODS | ({name: GRID[name] for name in GRID if name not in SAME} if grid else {})
-    short = {"epochs": epochs, "warmup_epochs": 0} if epochs else {}
+    short: dict[str, Any] = {"epochs": epochs, "warmup_epochs": 0} if epochs else {}
     console = Console()
     console.print(f"{len(methods)} methods on 718 digits, {seeds} seeds each, and their teacher.")
     results = compare(
