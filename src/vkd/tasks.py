@@ -5,7 +5,7 @@ from vkd.config import TrainingConfig
 from vkd.detection.spec import DETECTION
 from vkd.errors import UserError
 from vkd.generation.spec import GENERATION
-from vkd.training.spec import Metric, TaskSpec
+from vkd.training.spec import Metric, TaskSpec, resolve
 
 TASKS: dict[str, TaskSpec] = {spec.name: spec for spec in (CLASSIFICATION, DETECTION, GENERATION)}
 
@@ -36,3 +36,10 @@ def metric_of(config: TrainingConfig) -> Metric:
     if metric is None:
         raise UserError(f"The task {config.task} names no metric to compare models by.")
     return metric if isinstance(metric, Metric) else metric(config)
+
+
+def check_method(config: TrainingConfig) -> None:
+    """Raise ``UserError`` for a method that a recipe's task cannot serve."""
+    check = task_of(config).check
+    if check is not None:
+        resolve(check)(config)

@@ -11,5 +11,6 @@ CLASSIFICATION = TaskSpec(
     predict="vkd.classification.inference:predict",
     export="vkd.classification.inference:export_inputs",
     cache="vkd.classification.cache:StoreFiller",
+    check="vkd.classification.distillation:check_methods",
     metric=Metric("accuracy", "%"),
 )

@@ -11,8 +11,9 @@ from vkd.api.networks import check_names, missing_networks, recipe_of_network, w
 from vkd.comparison.runs import Run, is_finished
 from vkd.comparison.variants import Variant, safe_name
 from vkd.config import FrozenNetwork, TrainingConfig, write_recipe
-from vkd.errors import FieldError
+from vkd.errors import FieldError, UserError
 from vkd.recipe import changed, config_of
+from vkd.tasks import check_method
 from vkd.training.checkpoint import recipe_difference
 from vkd.training.optimization import check_training
 from vkd.training.trackers import check_trackers
@@ -102,7 +103,7 @@ def make_plan(
             raise FieldError("seeds", f"must be from 1 to 100, found {count}.")
     networks: list[tuple[FrozenNetwork, Run]] = []
     for variant in variants:
-        check(variant.config)
+        _check(variant)
         for network in missing_networks(variant.config):
             if not any(other == network for other, _ in networks):
                 run = _network_run(network, folder, networks, network_changes)
@@ -110,12 +111,16 @@ def make_plan(
     return Plan(base, variants, counts, folder, networks)
 
 
-def check(config: TrainingConfig) -> None:
-    """Raise ``UserError`` for what a recipe asks for and is not there."""
+def _check(variant: Variant) -> None:
+    config = variant.config
     check_training(config)
     check_trackers(config.tracker_names)
     check_names(config)
     missing_networks(config)
+    try:
+        check_method(config)
+    except UserError as error:
+        raise FieldError("methods", f": {variant.name}: {error}") from None
 
 
 def _network_run(

@@ -88,7 +88,7 @@ def curves(
 
 
 def dots(methods: dict[str, list[float]], colours: dict[str, str], label: str) -> str:
-    """Plot the value of each seed as a dot and each method's mean as a bar; ``label`` says of what."""
+    """Plot each seed as a dot and each method's mean as a bar, of what ``label`` says."""
     with rc_context(STYLE):
         figure, axes = _axes()
         for place, (method, values) in enumerate(methods.items()):

@@ -54,6 +54,8 @@ class TaskSpec:
         export: ``(config, checkpoint, size) -> (module, example inputs by name, output names)``.
         cache: ``(config, folder, views, dtype) -> StoreFiller``; None where teachers cannot be
             stored.
+        check: ``(config) -> None``, refuses a method that the task cannot serve, before anything
+            is trained or loaded.
         metric: what models are compared by, or ``(config) -> Metric`` where it depends on the
             recipe; None where they cannot be compared.
         evaluate_options, predict_options: dataclasses of the steps' own options; their fields are
@@ -67,6 +69,7 @@ class TaskSpec:
     predict: Reference | None = None
     export: Reference | None = None
     cache: Reference | None = None
+    check: Reference | None = None
     metric: Metric | Callable[[Any], Metric] | None = None
     evaluate_options: type = NoOptions
     predict_options: type = NoOptions
