@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from vkd import __version__
 from vkd.errors import RunError, UserError, nearest
+from vkd.plugins import load_plugins
 
 HELP = {
     "demo": "show the method on scikit-learn's digits in a few minutes",
@@ -19,6 +20,7 @@ HELP = {
     "report": "write one HTML page from run folders",
     "recipes": "list the recipes",
     "models": "list the models",
+    "layers": "list a model's layers with the shapes of their outputs",
 }
 
 
@@ -73,6 +75,7 @@ def _run(arguments: list[str]) -> int:
         raise UserError(f"There is no {kind} {name!r} of vkd{nearest(name, known)}")
     from vkd.cli import commands
 
+    load_plugins()
     command: Callable[[list[str]], None] = getattr(commands, name)
     try:
         command(rest)
