@@ -10,7 +10,7 @@ from vkd.comparison.plan import Plan, make_plan, open_folder
 from vkd.comparison.results import RESULTS, read_results, results_of
 from vkd.comparison.runner import Runner, default_processes
 from vkd.comparison.runs import write_json
-from vkd.comparison.tuning import Trial, Tuning, best_changes, tune
+from vkd.comparison.tuning import FIRST_SEED, Trial, Tuning, best_changes, tune
 from vkd.comparison.variants import Methods, reference_of, variants_of
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError
@@ -62,6 +62,10 @@ def compare(
     """
     began = monotonic()
     plan = _plan(recipe, methods, folder, seeds, network_changes or {}, changes)
+    for count in plan.seeds.values():
+        # Seeds of tuning begin at 100.
+        if not 1 <= count <= FIRST_SEED:
+            raise FieldError("seeds", f"must be from 1 to {FIRST_SEED}, found {count}.")
     if len(plan.variants) < 2:
         raise FieldError("methods", f"must be two or more, found {plan.variants[0].name} alone.")
     reference = reference_of(plan.variants, reference)
