@@ -248,6 +248,8 @@ def test_the_teacher_is_trained_once(tmp_path, trained):
     network = {"epochs": 1, "train_fraction": 0.3}
     vkd.compare("digits", ["vkd", "kd"], tmp_path / "c", network_changes=network, **changes)
     assert trained == ["teacher", "vkd-0", "kd-0", "vkd-1", "kd-1"]
+    results = json.loads((tmp_path / "c" / "results.json").read_text())
+    assert results["networks"]["teacher"]["accuracy"] > 10
     assert not list((tmp_path / "c" / "runs").glob("*/teacher"))
 
 

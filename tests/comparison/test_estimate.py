@@ -11,7 +11,7 @@ from vkd.recipe import recipe
 
 
 def run_of(name, folder, epochs=10, needs=()):
-    config = recipe("digits", epochs=epochs)
+    config = recipe("digits", epochs=epochs, warmup_epochs=0)
     return Run(name=name, config=config, folder=Path(folder), is_tested=True, needs=tuple(needs))
 
 

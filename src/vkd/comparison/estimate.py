@@ -5,22 +5,30 @@ from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from vkd.comparison.runs import Run
 from vkd.training.checkpoint import read_metrics
+
+
+class Kind(NamedTuple):
+    """What takes equal time an epoch."""
+
+    is_network: bool
+    name: str
 
 
 class Estimate:
     """Learns from finished and running runs how long an epoch of each variant takes."""
 
     def __init__(self) -> None:
-        self._rates: dict[str, list[float]] = defaultdict(list)
+        self._rates: dict[Kind, list[float]] = defaultdict(list)
 
     def add(self, run: Run, seconds: float) -> None:
         """Take in the time of a finished run."""
         self._rates[_kind(run)].append(seconds / run.config.epochs)
 
-    def seconds(self, run: Run, epochs: int, running: dict[str, float]) -> float | None:
+    def seconds(self, run: Run, epochs: int, running: dict[Kind, float]) -> float | None:
         """Return the time of some epochs of a run; None while nothing is known.
 
         Args:
@@ -28,18 +36,18 @@ class Estimate:
             epochs: how many.
             running: seconds an epoch of runs that are not finished yet.
         """
-        measured = {name: fmean(rates) for name, rates in self._rates.items()}
+        measured = {kind: fmean(rates) for kind, rates in self._rates.items()}
         rates = running | measured
         own = rates.get(_kind(run))
         if own is None:
             # Students of other variants are the best guess; a teacher is none for a student.
-            others = [rate for name, rate in rates.items() if name[0] == _kind(run)[0]]
+            others = [rate for kind, rate in rates.items() if kind.is_network == run.is_network]
             own = fmean(others) if others else None
         return None if own is None else own * epochs
 
     def left(self, active: Sequence[Run], waiting: Sequence[Run], processes: int) -> float | None:
         """Return the seconds until all runs are finished, on so many processes."""
-        running: dict[str, float] = {}
+        running: dict[Kind, float] = {}
         done: dict[Path, int] = {}
         for run in active:
             records = _records(run)
@@ -78,9 +86,8 @@ def makespan(
     return max(free)
 
 
-def _kind(run: Run) -> str:
-    # Teachers are no measure of students: the first letter tells the two apart.
-    return ("s:" if run.is_tested or run.may_fail else "n:") + run.name
+def _kind(run: Run) -> Kind:
+    return Kind(run.is_network, run.name)
 
 
 def _records(run: Run) -> list[dict]:

@@ -70,6 +70,9 @@ def _lead(results: dict[str, Any], titles: Mapping[str, str]) -> str:
     counts = {len(values) for values in scores(results).values()}
     seeds = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
     text = f"{seeds} seed(s) a method; the best mean has {titles[best_variant(results)]}."
+    for name, found in results["networks"].items():
+        shown = [f"{key} {found[key]:.2f}" for key in (results["metric"],) if key in found]
+        text += f" Test metric of the {name}: {shown[0]}." if shown else ""
     if not paired_differences(results):
         text += " One seed gives no intervals, so nothing here separates the methods."
     return text

@@ -129,7 +129,8 @@ def _network_run(
     same = sum(other.role == network.role for other, _ in others)
     place = folder / (f"{network.role}-{same + 1}" if same else network.role)
     values = asdict(recipe_of_network(network)) | {"trackers": ""}
-    return Run(name=network.role, config=config_of(changed(values, changes)), folder=place)
+    config = config_of(changed(values, changes))
+    return Run(name=network.role, config=config, folder=place, is_tested=True, is_network=True)
 
 
 def open_folder(folder: Path, base: TrainingConfig) -> None:

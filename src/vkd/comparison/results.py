@@ -27,6 +27,9 @@ def results_of(
         "lower_is_better": metric.lower_is_better,
         "reference": reference,
         "methods": {variant.name: _test_metrics(plan, variant) for variant in plan.variants},
+        "networks": {
+            run.folder.name: result.test for _, run in plan.networks if (result := finished(run))
+        },
         "settings": {v.name: differences(v.config, plan.base) for v in plan.variants},
         "tuning": [asdict(trial) for trial in trials],
         "environment": environment(),

@@ -24,6 +24,7 @@ class Run:
         config: its recipe.
         folder: the run folder.
         is_tested: whether it is evaluated on the test split.
+        is_network: whether it is a teacher or extractor, and no student.
         may_fail: whether it may diverge, as candidates of tuning may.
         needs: folders of the networks that must be trained before.
     """
@@ -32,6 +33,7 @@ class Run:
     config: TrainingConfig
     folder: Path
     is_tested: bool = False
+    is_network: bool = False
     may_fail: bool = False
     needs: tuple[Path, ...] = ()
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from rich.console import Console
 
-from vkd.api.evaluate import evaluate
 from vkd.comparison.compare import compare
 from vkd.comparison.page import write_comparison_page
 from vkd.comparison.results import RESULTS, read_results
@@ -49,7 +48,7 @@ def run_demo(folder: Path, seeds: int = 3, epochs: int = 0, grid: bool = False) 
         device="cpu",
         **short,
     )
-    teacher = evaluate(str(folder / "teacher"))["accuracy"]
+    teacher = results["networks"]["teacher"]["accuracy"]
     results = {"dataset": _DATASET, "teacher": teacher} | results
     write_json(folder / RESULTS, results)
     _show(results, console)
