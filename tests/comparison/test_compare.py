@@ -9,7 +9,7 @@ from scipy import stats
 
 import vkd
 from vkd.cli import main
-from vkd.comparison import runs, runner
+from vkd.comparison import runner, runs
 from vkd.comparison.results import paired_differences, verdict
 from vkd.comparison.tuning import Tuning, candidates
 from vkd.comparison.variants import variants_of
@@ -76,9 +76,7 @@ def compared(digits_teacher, tmp_path_factory):
     folder = tmp_path_factory.mktemp("comparison") / "found"
     changes = QUICK | {"teacher_checkpoint": str(digits_teacher)}
     methods = ["vkd", "kd", "none"]
-    results = vkd.compare(
-        "digits", methods, folder, seeds=2, processes=1, show=False, **changes
-    )
+    results = vkd.compare("digits", methods, folder, seeds=2, processes=1, show=False, **changes)
     return folder, results
 
 

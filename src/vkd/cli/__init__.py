@@ -1,6 +1,7 @@
 """The command ``vkd``."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 
@@ -35,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(arguments)
     except (UserError, RunError) as error:
         return report_error("vkd", error)
+    except BrokenPipeError:  # the reader of a list, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt as stop:
         text = str(stop) or "interrupted; `--resume` continues from the last checkpoint."
         print(f"vkd: {text}", file=sys.stderr)
