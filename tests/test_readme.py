@@ -41,7 +41,7 @@ def test_the_flags_exist(capsys):
     ]
     assert len(lines) > 15
     for _, command, *words in lines:
-        recipe = words[:1] if command in ("train", "cache") else []
+        recipe = words[:1] if command in ("train", "cache", "compare") else []
         assert main([command, *recipe, "--help"]) == 0
         told = capsys.readouterr().out
         for flag in (word for word in words if word.startswith("--")):

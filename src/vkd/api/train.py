@@ -12,7 +12,7 @@ from vkd.config import DistillationConfig, TrainingConfig
 from vkd.errors import FieldError
 from vkd.recipe import as_config
 from vkd.reporting.model_card import write_model_card
-from vkd.tasks import task_of
+from vkd.tasks import check_method, task_of
 from vkd.training.checkpoint import open_run_folder
 from vkd.training.optimization import check_training
 from vkd.training.spec import resolve
@@ -82,6 +82,8 @@ def _check(config: TrainingConfig, objects: Objects) -> None:
     check_trackers(config.tracker_names)
     check_names(config)
     missing_networks(config)
+    if objects.loss is None:
+        check_method(config)
     is_weightless = isinstance(config, DistillationConfig) and not config.feature_weight
     if objects.loss is not None and is_weightless:
         raise FieldError("feature_weight", "is 0, so the loss that is given would have no effect.")

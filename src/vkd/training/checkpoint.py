@@ -57,15 +57,27 @@ def open_run_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
         raise FieldError(
             "output", f"{folder} already holds a run; resume it (--resume) or name a new folder."
         )
-    saved, _ = type(config).upgraded(yaml.safe_load(recipe.read_text()))
-    before, now = asdict(type(config)(**saved)), asdict(config)
-    for name in before.keys() - _FREE_ON_RESUME:
-        if before[name] != now[name]:
-            raise FieldError(
-                name,
-                f"is {now[name]!r} but the run in {folder} has {before[name]!r}; a resumed run "
-                "cannot change it.",
-            )
+    difference = recipe_difference(yaml.safe_load(recipe.read_text()), config)
+    if difference:
+        name, before, now = difference
+        raise FieldError(
+            name,
+            f"is {now!r} but the run in {folder} has {before!r}; a resumed run cannot change it.",
+        )
+
+
+def recipe_difference(
+    saved: dict[str, Any], config: TrainingConfig
+) -> tuple[str, Any, Any] | None:
+    """Return the first field by which a saved recipe computes something else than ``config``.
+
+    Returns:
+        Its name, its saved value and that of ``config``; None where the two compute the same.
+    """
+    upgraded, _ = type(config).upgraded(saved)
+    before, now = asdict(type(config)(**upgraded)), asdict(config)
+    differing = (name for name in now if name not in _FREE_ON_RESUME and before[name] != now[name])
+    return next(((name, before[name], now[name]) for name in differing), None)
 
 
 def save_state(accelerator: Accelerator, folder: Path, progress: Progress) -> None:
