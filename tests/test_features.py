@@ -1,0 +1,247 @@
+"""Taps on layers that return all sorts of things, and the list of what can be tapped."""
+
+import copy
+import pickle
+from collections import OrderedDict, namedtuple
+from dataclasses import dataclass
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+import vkd
+from vkd.features import FeatureTap, LayerShape, logits_of, pooling
+
+
+class ModelOutput(OrderedDict):
+    """Like that of Hugging Face: a dict in order, whose values are attributes, too."""
+
+    def __getattr__(self, name):
+        return self[name]
+
+
+@dataclass
+class Outputs:
+    tokens: Tensor
+    pooled: Tensor | None = None
+
+
+Pair = namedtuple("Pair", "tokens pooled")
+
+
+class Returns(nn.Module):
+    """Returns what a function makes of its input."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Outer(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.encoder = Returns(function)
+
+    def forward(self, x):
+        self.encoder(x)
+        return 3 * x
+
+
+def taken(function, key=""):
+    model, x = Outer(function), torch.arange(6.0).reshape(2, 3)
+    tap = FeatureTap(model, "encoder" + key)
+    model(x)
+    return tap.take(), x
+
+
+@pytest.mark.parametrize(
+    ("function", "key", "factor"),
+    [
+        (lambda x: x, "", 1),
+        (lambda x: (x, 2 * x), "", 1),
+        (lambda x: (x, 2 * x), ":1", 2),
+        (lambda x: (None, 2 * x, x), ":1", 2),
+        (lambda x: [2 * x], "", 2),
+        (lambda x: (None, 2 * x), "", 2),
+        (lambda x: {"a": x, "b": 2 * x}, ":b", 2),
+        (lambda x: {"b": 2 * x}, "", 2),
+        (lambda x: {"b": 2 * x, "steps": 7}, "", 2),
+        (lambda x: {"pooled": x, "last_hidden_state": 2 * x}, "", 2),
+        (lambda x: ModelOutput(last_hidden_state=2 * x, pooler_output=x), "", 2),
+        (lambda x: ModelOutput(last_hidden_state=2 * x, pooler_output=x), ":pooler_output", 1),
+        (lambda x: ModelOutput(last_hidden_state=2 * x, pooler_output=x), ":1", 1),
+        (lambda x: Outputs(2 * x), "", 2),
+        (lambda x: Outputs(x, 2 * x), ":pooled", 2),
+        (lambda x: Pair(x, 2 * x), "", 1),
+        (lambda x: Pair(x, 2 * x), ":pooled", 2),
+        (lambda x: Pair(None, 2 * x), ":1", 2),
+    ],
+)
+def test_a_tap_yields_the_named_part_or_the_obvious_one(function, key, factor):
+    found, x = taken(function, key)
+    assert torch.equal(found, factor * x)
+
+
+@pytest.mark.parametrize(
+    ("function", "key", "message"),
+    [
+        (
+            lambda x: {"a": x, "b": x},
+            "",
+            r"'encoder' returns dict.*'encoder:KEY', of a \(2, 3\), b",
+        ),
+        (lambda x: {"a": x}, ":c", r"layer 'encoder' has no tensor 'c'; it has a \(2, 3\)"),
+        (lambda x: (x, [x]), ":1", r"no tensor '1'; it has 0 \(2, 3\), 1 list"),
+        (lambda x: (x,), ":5", "no tensor '5'"),
+        (lambda x: (None, x), ":0", "no tensor '0'"),
+        (lambda x: x, ":0", r"no tensor '0'; it has one tensor \(2, 3\)"),
+        (lambda x: [[x], [x]], "", "returns list"),
+        (lambda x: "text", "", "returns str.*no parts"),
+        (lambda x: {f"part{i}" * 9: x for i in range(99)}, "", "93 more"),
+    ],
+)
+def test_other_outputs_list_their_parts(function, key, message):
+    with pytest.raises(ValueError, match=message) as error:
+        taken(function, key)
+    assert len(str(error.value)) <= 300
+
+
+def test_the_empty_name_is_the_models_output():
+    model, x = Outer(lambda x: x), torch.ones(2, 3)
+    tap, keyed = FeatureTap(model, ""), FeatureTap(Outer(lambda x: x), ":0")
+    model(x)
+    assert torch.equal(tap.take(), 3 * x)
+    assert (keyed.layer, keyed._key) == (":0", "0")
+
+
+def test_a_layer_that_runs_twice_keeps_the_last():
+    layer = nn.Linear(3, 3)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    tap, x = FeatureTap(model, "0"), torch.randn(2, 3)
+    assert torch.equal(model(x), tap.take())
+    with pytest.raises(RuntimeError, match="'0' did not run"):
+        tap.take()
+
+
+def test_a_tapped_model_can_be_copied_after_a_forward_pass():
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+    tap = FeatureTap(model, "0")
+    model(torch.randn(2, 3))  # leaves a tensor with a history in the tap
+    copy.deepcopy(model)
+    pickle.loads(pickle.dumps(model))
+    tap.remove()
+    assert not model[0]._forward_hooks
+
+
+def test_layers_lists_what_ran_and_its_shapes():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.Flatten(), nn.Linear(16, 5)))
+    found = vkd.layers(model, torch.zeros(2, 3, 4, 4))
+    assert found == [
+        LayerShape("", "Sequential", (2, 5)),
+        LayerShape("0", "Conv2d", (2, 4, 2, 2)),
+        LayerShape("1", "Sequential", (2, 5)),
+        LayerShape("1.0", "Flatten", (2, 16)),
+        LayerShape("1.1", "Linear", (2, 5)),
+    ]
+    assert vkd.layers(Outer(lambda x: {"a": x, "b": [x]}), torch.zeros(2, 3))[1] == LayerShape(
+        "encoder", "Returns", "a (2, 3), b list"
+    )
+
+
+def test_layers_takes_positional_and_keyword_inputs():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.idle = nn.Embedding(9, 4), nn.Linear(2, 2)
+
+        def forward(self, ids, mask):
+            return self.table(ids) * mask[..., None]
+
+    ids, mask = torch.ones(2, 7, dtype=torch.long), torch.ones(2, 7)
+    for example in ((ids, mask), {"mask": mask, "ids": ids}):
+        found = vkd.layers(Two(), example)
+        assert [(layer.name, layer.shape) for layer in found] == [
+            ("", (2, 7, 4)),
+            ("table", (2, 7, 4)),
+        ]
+
+
+class Counter(nn.Module):
+    """Counts its passes, in both modes, by assignment and in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("assigned", torch.zeros(1))
+        self.register_buffer("added", torch.zeros(1))
+
+    def forward(self, x):
+        self.assigned = self.assigned + 1
+        self.added += 1
+        assert not torch.is_grad_enabled()
+        assert not self.training
+        return x
+
+
+def test_layers_leaves_modes_hooks_and_buffers_as_they_were():
+    model = nn.Sequential(nn.BatchNorm1d(3), Counter(), nn.Dropout())
+    model.train()
+    model[0].eval()
+    seen = []
+    model[2].register_forward_hook(lambda *arguments: seen.append(1))
+    before = copy.deepcopy(model.state_dict())
+    hooks = [dict(module._forward_hooks) for module in model.modules()]
+    assert len(vkd.layers(model, torch.randn(4, 3))) == 4
+    assert [module.training for module in model.modules()] == [True, False, True, True]
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert [dict(module._forward_hooks) for module in model.modules()] == hooks
+    assert seen == [1]
+    with pytest.raises(RuntimeError):
+        vkd.layers(model, torch.randn(4, 5))
+    assert [dict(module._forward_hooks) for module in model.modules()] == hooks
+    assert model.training
+
+
+def test_every_layer_that_is_listed_can_be_tapped():
+    model = timm.create_model("resnet10t", num_classes=7).eval()
+    images = torch.zeros(2, 3, 64, 64)
+    found = vkd.layers(model, images)
+    assert {"", "layer4", "fc"} <= {layer.name for layer in found}
+    taps = {layer.name: FeatureTap(model, layer.name) for layer in found}
+    model(images)
+    assert {name: tuple(tap.take().shape) for name, tap in taps.items()} == {
+        layer.name: layer.shape for layer in found
+    }
+
+
+def test_logits_are_the_output_or_its_part():
+    x = torch.ones(2, 3)
+    assert logits_of(x) is x
+    assert logits_of(ModelOutput(loss=x + 1, logits=x)) is x
+    assert logits_of((x, x)) is None
+    assert logits_of({"last_hidden_state": x}) is None
+
+
+def test_features_that_cannot_be_pooled_are_told_in_a_sentence():
+    with pytest.raises(ValueError, match=r"\(2, 3, 4, 5, 6\).*pool=.*a function") as error:
+        pooling()(torch.zeros(2, 3, 4, 5, 6))
+    assert len(str(error.value)) <= 300
+    assert str(error.value).count(". ") == 0
+
+
+def test_a_hugging_face_model_can_be_tapped():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
+        image_size=16, patch_size=8,
+    )  # fmt: skip
+    model, images = transformers.ViTModel(config).eval(), torch.randn(2, 3, 16, 16)
+    taps = [FeatureTap(model, name) for name in ("", ":pooler_output", "layernorm")]
+    output = model(images)
+    whole, pooled, normed = (tap.take() for tap in taps)
+    assert torch.equal(whole, output.last_hidden_state)
+    assert torch.equal(pooled, output.pooler_output)
+    assert torch.equal(normed, whole)

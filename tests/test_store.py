@@ -1,0 +1,114 @@
+"""Stores by themselves: their format, old and new, and what does not fit."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import vkd
+from vkd.store import DiskTeacher, StoreDescription, describe, file_of, open_store, write_rows
+from vkd.teacher import StoredTeacher, TeacherOutput
+
+
+def outputs(rows, **widths):
+    features = {name: torch.randn(rows, width) for name, width in widths.items()}
+    return TeacherOutput(features, torch.randn(rows, 2))
+
+
+def store(folder, whole, rows_per_file=4):
+    """A store of float32 outputs."""
+    rows = len(next(iter(whole.features.values())))
+    description = StoreDescription(rows, 1, 0, "float32", ["a", "b"], {}, rows_per_file)
+    open_store(folder, description)
+    for number in range(description.files):
+        rows = list(description.rows_of(number))
+        part = whole.each(lambda part, rows=rows: part[rows])
+        write_rows(file_of(folder, number), part, "float32")
+    return folder
+
+
+def test_several_layers_are_found_by_row(tmp_path):
+    whole = outputs(10, **{"layer4": 3, "layer2": 5})
+    teacher = DiskTeacher(store(tmp_path / "store", whole))
+    assert isinstance(teacher, StoredTeacher)
+    assert (teacher.widths, teacher.num_classes) == ({"layer4": 3, "layer2": 5}, 2)
+    rows = torch.tensor([9, 0, 4, 4])
+    found = teacher(torch.zeros(4, 1), rows)
+    assert list(found.features) == ["layer4", "layer2"]
+    torch.testing.assert_close(found, whole.each(lambda part: part[rows]), rtol=0, atol=0)
+    names = set(load_file(file_of(tmp_path / "store", 0)))
+    assert names == {"features:layer4", "features:layer2", "logits"}
+
+
+def test_a_single_layer_is_written_as_ever_and_keeps_its_name(tmp_path):
+    whole = outputs(5, **{"blocks.3": 3})
+    folder = store(tmp_path / "store", whole)
+    assert set(load_file(file_of(folder, 0))) == {"features", "logits"}
+    with safe_open(file_of(folder, 0), "pt") as file:
+        assert json.loads(file.metadata()["layers"]) == ["blocks.3"]
+    assert DiskTeacher(folder).widths == {"blocks.3": 3}
+
+
+def test_stores_of_the_first_release_can_be_read(tmp_path):
+    open_store(tmp_path / "store", StoreDescription(3, 1, 0, "float16", ["a", "b"]))
+    tensors = {"features": torch.randn(3, 4).half(), "logits": torch.randn(3, 2).half()}
+    save_file(tensors, file_of(tmp_path / "store", 0))
+    teacher = DiskTeacher(tmp_path / "store")
+    found = teacher(torch.zeros(2, 1), torch.tensor([2, 0]))
+    assert torch.equal(found.only, tensors["features"][[2, 0]].float())
+    assert torch.equal(found.logits, tensors["logits"][[2, 0]].float())
+    student = nn.Linear(3, 6)
+    with vkd.Distiller(student, teacher, "", example=torch.zeros(2, 3)) as distiller:
+        assert distiller(torch.randn(2, 3), torch.tensor([0, 1])).loss.isfinite()
+
+
+def test_teachers_without_logits_can_be_stored(tmp_path):
+    whole = TeacherOutput({"": torch.randn(5, 3)})
+    teacher = DiskTeacher(store(tmp_path / "store", whole))
+    assert teacher.num_classes is None
+    found = teacher(torch.zeros(5, 1), torch.arange(5))
+    assert torch.equal(found.only, whole.only)
+    assert found.logits is None
+
+
+def test_indices_are_required_and_within_the_rows(tmp_path):
+    teacher = DiskTeacher(store(tmp_path / "store", outputs(5, a=3)))
+    for indices, message in (
+        (None, "needs indices.*found None"),
+        (torch.tensor([0]), r"shape \(2,\).*found \(1,\)"),
+        (torch.tensor([0, 5]), r"in 0\.\.4, the store's rows, found 0\.\.5"),
+        (torch.tensor([-1, 2]), r"found -1\.\.2"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            teacher(torch.zeros(2, 1), indices)
+        assert len(str(error.value)) <= 300
+
+
+def test_a_distiller_over_a_store_called_without_indices_raises(tmp_path):
+    """It once compared every image with row 0."""
+    teacher = DiskTeacher(store(tmp_path / "store", outputs(5, a=3)))
+    student = nn.Linear(6, 4)
+    distiller = vkd.Distiller(student, teacher, "", example=torch.zeros(2, 6))
+    with pytest.raises(ValueError, match="needs indices"):
+        distiller(torch.randn(3, 6))
+    assert distiller(torch.randn(3, 6), indices=torch.tensor([4, 0, 1])).loss.isfinite()
+
+
+def test_files_that_differ_from_the_first_are_named(tmp_path):
+    folder = store(tmp_path / "store", outputs(8, a=3))
+    write_rows(file_of(folder, 1), outputs(4, a=9), "float32")
+    with pytest.raises(ValueError, match=r"rows-000001.* does not fit its store: it has 9 of 'a'"):
+        DiskTeacher(folder)
+
+
+def test_outputs_without_features_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="features of a layer, found none"):
+        write_rows(tmp_path / "rows", TeacherOutput({}, torch.zeros(2, 2)), "float32")
+    wide = TeacherOutput({"a": torch.zeros(1, 2), "b": torch.full((1, 2), 1e6)})
+    with pytest.raises(ValueError, match="features:b are not finite in float16"):
+        write_rows(tmp_path / "rows", wide, "float16")
+    with pytest.raises(ValueError, match="is no store of a teacher's outputs"):
+        describe(tmp_path)
