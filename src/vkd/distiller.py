@@ -97,7 +97,7 @@ class Distiller(nn.Module):
         teacher_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        given = list(teacher) if isinstance(teacher, list | tuple) else [teacher]
+        given: list[Any] = list(teacher) if isinstance(teacher, list | tuple) else [teacher]
         chosen = _layers_of(len(given), student_layer, teacher_layer, layers)
         weights = _weights_of(chosen, layer_weights, teacher_weights)
         for each in given:
@@ -113,9 +113,9 @@ class Distiller(nn.Module):
             for each, part in zip(given, chosen, strict=True):
                 if isinstance(each, nn.Module):
                     is_image = example is None or isinstance(example, Tensor)
-                    adapter_of = adapter or (adapter_for(student, each) if is_image else None)
+                    own = adapter_for(student, each) if adapter is None and is_image else adapter
                     names = [layer or "" for layer in part.values()]
-                    each = NetworkTeacher(each, names, teacher_pool or pool, adapter_of)
+                    each = NetworkTeacher(each, names, teacher_pool or pool, own)
                 self.teachers.append(each)
             dims = self._dims(example)
             self._pairs = [
@@ -123,17 +123,17 @@ class Distiller(nn.Module):
                 for number, part in enumerate(chosen)
                 for (layer, wanted), weight in zip(part.items(), weights[number], strict=True)
             ]
+            made = [
+                loss(dims[0][pair.student_layer], dims[1][pair.teacher][pair.teacher_layer])
+                for pair in self._pairs
+            ]
         except Exception:
             self.close()
             raise
-        made = [
-            loss(dims[0][pair.student_layer], dims[1][pair.teacher][pair.teacher_layer])
-            for pair in self._pairs
-        ]
         # The keys of a ModuleDict must not hold dots.
         keys = [name.replace(".", "/") for name in self._names()]
         self.loss: nn.Module = (
-            made[0] if len(made) == 1 else nn.ModuleDict(zip(keys, made, strict=True))
+            made[0] if len(made) == 1 else nn.ModuleDict(dict(zip(keys, made, strict=True)))
         )
 
     @property
@@ -148,7 +148,7 @@ class Distiller(nn.Module):
         With several teachers the teacher's number stands before its layer, as in
         ``norm -> 1:layer4``. A forward hook on a loss sees its value before it is weighted.
         """
-        modules = self.loss.values() if isinstance(self.loss, nn.ModuleDict) else [self.loss]
+        modules = [self.loss] if len(self._pairs) == 1 else self.loss.children()
         return dict(zip(self._names(), modules, strict=True))
 
     def forward(
@@ -177,14 +177,12 @@ class Distiller(nn.Module):
         batch: Any = inputs if images is None else images
         output = call(self.student, batch)
         features = {layer: self._pool(tap.take()) for layer, tap in self._taps.items()}
-        known = [teacher(batch, indices) for teacher in self.teachers]
-        terms = [
-            pair.weight * loss(features[pair.student_layer], theirs)
-            for pair, loss in zip(self._pairs, self.losses.values(), strict=True)
-            for theirs in [known[pair.teacher].features[pair.teacher_layer]]
-        ]
-        total = terms[0] if len(terms) == 1 else torch.stack(terms).sum()
-        return DistillerOutput(output, total, known[0].logits)
+        taught = [teacher(batch, indices) for teacher in self.teachers]
+        terms = []
+        for pair, loss in zip(self._pairs, self.losses.values(), strict=True):
+            theirs = taught[pair.teacher].features[pair.teacher_layer]
+            terms.append(pair.weight * loss(features[pair.student_layer], theirs))
+        return DistillerOutput(output, torch.stack(terms).sum(), taught[0].logits)
 
     def close(self) -> None:
         """Remove all taps from student and teachers.
@@ -215,11 +213,18 @@ class Distiller(nn.Module):
 
     def _dims(self, example: Inputs | None) -> tuple[dict[str, int], list[dict[str, int]]]:
         """Numbers of features by layer: the student's, and each teacher's."""
-        if example is None:
-            example = torch.zeros(2, *_config(self.student).get("input_size", (3, 224, 224)))
-        batch: Any = moved(example, device_of(self.student))
+        guess = torch.zeros(2, *_config(self.student).get("input_size", (3, 224, 224)))
+        batch: Any = moved(guess if example is None else example, device_of(self.student))
         with probing(self.student):
-            call(self.student, batch)
+            try:
+                call(self.student, batch)
+            except Exception as error:
+                if example is not None:
+                    raise
+                raise ValueError(
+                    f"example must be given, as the student fails on zeros of shape "
+                    f"{tuple(guess.shape)}: {str(error).splitlines()[0][:120]}"
+                ) from error
             features = {layer: self._pool(tap.take()) for layer, tap in self._taps.items()}
             theirs = [
                 teacher.widths
@@ -308,9 +313,7 @@ def _weights_of(
 
 
 def _require_apart(student: nn.Module, teacher: nn.Module | Teacher) -> None:
-    network = getattr(teacher, "model", teacher) if callable(teacher) else teacher
-    if isinstance(teacher, nn.Module):
-        network = teacher
+    network = teacher if isinstance(teacher, nn.Module) else getattr(teacher, "model", None)
     if not isinstance(network, nn.Module):
         return
     ours = {id(parameter) for parameter in student.parameters()}

@@ -151,7 +151,11 @@ class DiskTeacher:
         # All at once: mapping a file reads nothing but its header, and tells whether it is whole.
         self._parts = [_mapped(file_of(folder, n)) for n in range(self.description.files)]
         for number, part in enumerate(self._parts):
-            self._require_fitting(number, part)
+            if widths_of(part) != (self.widths, self.num_classes):
+                raise ValueError(
+                    f"{file_of(folder, number)} does not fit its store: it has {_told(part)}, the "
+                    f"first file {_told(self._parts[0])}."
+                )
 
     @property
     def widths(self) -> dict[str, int]:
@@ -187,19 +191,16 @@ class DiskTeacher:
         device = device_of(images)
         return found.each(lambda part: part.to(device, torch.float32))
 
-    def _require_fitting(self, number: int, part: TeacherOutput) -> None:
-        rows = {len(tensor) for tensor in _all(part)}
-        expected = len(self.description.rows_of(number))
-        if rows != {expected} or widths_of(part) != (self.widths, self.num_classes):
-            raise ValueError(
-                f"{file_of(self.folder, number)} does not fit its store: {expected} rows, features "
-                "and logits as in the first file are expected; delete it and complete the store."
-            )
-
 
 def _all(outputs: TeacherOutput) -> list[Tensor]:
     logits = [] if outputs.logits is None else [outputs.logits]
     return [*outputs.features.values(), *logits]
+
+
+def _told(outputs: TeacherOutput) -> str:
+    widths, classes = widths_of(outputs)
+    features = ", ".join(f"{width} of {layer!r}" for layer, width in widths.items())
+    return f"{features[:60]} features and {classes or 'no'} logits"
 
 
 def _mapped(file: Path) -> TeacherOutput:

@@ -96,7 +96,7 @@ def test_registering_and_importing_refuse_in_one_sentence():
 
 def test_signals_that_a_task_lacks_are_told_with_what_works():
     def check(name, available=FEATURES, many_rows=True):
-        check_signals(name, method_class(name), set(available), "detection tokens", many_rows)
+        check_signals(name, set(available), "detection tokens", many_rows)
 
     check("vkd")
     check("rkd", many_rows=False)
