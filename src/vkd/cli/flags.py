@@ -1,5 +1,6 @@
 """Flags made of the fields of recipes and of steps' options."""
 
+from argparse import SUPPRESS
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, get_type_hints
@@ -32,7 +33,7 @@ def add_recipe_flags(parser: Parser, config: type[TrainingConfig], values: dict[
             )
     for former in config.FORMER:
         # Former names still work; the help shows today's.
-        parser.add_argument(f"--{former}", type=str, help="==SUPPRESS==")
+        parser.add_argument(f"--{former}", type=str, help=SUPPRESS)
 
 
 def given_fields(arguments: list[str], flags: Any, config: type[TrainingConfig]) -> dict[str, Any]:
