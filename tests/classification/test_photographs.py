@@ -13,8 +13,9 @@ from vkd.training.checkpoint import read_metrics
 def test_either_loss_can_be_left_out(photographs, tmp_path, weights):
     code = main([
         "train", "deit-tiny-imagenet", "--output", str(tmp_path / "run"), "--device", "cpu",
-        "--data-path", str(photographs), "--input-size", "32", "--epochs", "1", "--batch-size", "12",
-        "--workers", "0", "--teacher", "resnet10t", "--teacher-layer", "layer4",
+        "--data-path", str(photographs), "--input-size", "32", "--epochs", "1",
+        "--batch-size", "12", "--workers", "0", "--teacher", "resnet10t",
+        "--teacher-layer", "layer4",
         "--teacher-checkpoint", str(_resnet(tmp_path)), "--feature-weight", str(weights[0]),
         "--logit-weight", str(weights[1]),
     ])  # fmt: skip

@@ -50,7 +50,7 @@ MISTAKES = [
     ),
     (["train", "gan-digits", "--extractor", "foo"], "--extractor: there is no model 'foo'."),
     (["train", "digits", "--optimizer", "adamv"], "--optimizer adamv is none of timm's; did you"),
-    (["train", "digits", "--optimizer", "sgd", "--beta1", "0.5"], "it has no --beta1"),
+    (["train", "digits", "--optimizer", "sgd", "--beta1", "0.5"], "it has no beta1"),
     (["train", "digits", "--schedule", "cosinus"], "--schedule cosinus cannot be had"),
     (["train", "digits", "--schedule", "none"], "--schedule none cannot be had"),
     (["eval"], "--checkpoint is required."),

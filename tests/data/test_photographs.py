@@ -36,7 +36,7 @@ def test_a_class_unknown_to_training_is_an_error(tmp_path):
         parts(tmp_path)
 
 
-def test_corrupt_images_are_named_and_replaced_until_there_are_too_many(tmp_path, capsys):
+def test_corrupt_images_are_named_and_replaced_until_there_are_too_many(tmp_path, caplog):
     write_folder(tmp_path)
     files = sorted((tmp_path / "train" / "n00").iterdir())
     for file in files[:2]:
@@ -46,7 +46,7 @@ def test_corrupt_images_are_named_and_replaced_until_there_are_too_many(tmp_path
     assert len(labels) == 24
     assert all(label >= 0 for label in labels)
     assert train.skipped == 2
-    written = capsys.readouterr().err
+    written = caplog.text
     assert files[0].name in written
     assert "(2)" in written
     strict, _, _ = parts(tmp_path, max_corrupt=1)

@@ -40,9 +40,16 @@ def few_canvases(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{"ema_decay": 0.9, "accumulation": 2}, {"fusion": True},
-                                     {"mixed_precision": "bf16", "auxiliary_losses": False},
-                                     {"iou_weight": 1.0}, {"architecture": "vidt_wo_neck"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ema_decay": 0.9, "accumulation": 2},
+        {"fusion": True},
+        {"mixed_precision": "bf16", "auxiliary_losses": False},
+        {"iou_weight": 1.0},
+        {"architecture": "vidt_wo_neck"},
+    ],
+)
 def test_a_resumed_run_ends_at_the_same_weights_bit_for_bit(
     changes, few_canvases, tmp_path, train_in_two_parts
 ):
