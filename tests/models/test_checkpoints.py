@@ -4,10 +4,13 @@ import pickle
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from vkd import create_model, load_checkpoint
+from vkd.api.evaluate import evaluate
 from vkd.cli import main
 from vkd.errors import UserError
+from vkd.models import checkpoints
 
 
 @pytest.mark.parametrize("layout", ["plain", "model", "module", "run"])
@@ -16,8 +19,6 @@ def test_other_layouts_load_too(layout, tmp_path):
     state = model.state_dict()
     file = tmp_path / ("model.safetensors" if layout == "run" else "weights.pth")
     if layout == "run":
-        from safetensors.torch import save_file
-
         save_file(state, file)
         file = tmp_path
     else:
@@ -77,3 +78,34 @@ def test_what_is_no_checkpoint_is_refused_in_one_sentence(content, tmp_path, cap
     file.write_bytes(content)
     assert main(["convert", str(file), str(tmp_path / "out.safetensors")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    """Names of the functions that read weights, one for each call."""
+    found = []
+    for name, home in (("safe_open", checkpoints), ("load", torch)):
+        original = getattr(home, name)
+
+        def read(*arguments, name=name, original=original, **options):
+            found.append(name)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(home, name, read)
+    return found
+
+
+def test_a_weights_file_is_read_once(readings, tmp_path):
+    state = create_model("cnn_digits", num_classes=7).state_dict()
+    save_file(state, tmp_path / "weights.safetensors")
+    torch.save(state, tmp_path / "weights.pth")
+    assert create_model("cnn_digits", tmp_path / "weights.safetensors").head.out_features == 7
+    assert readings == ["safe_open"]
+    readings.clear()
+    assert create_model("cnn_digits", tmp_path / "weights.pth").head.out_features == 7
+    assert readings.count("load") == 1
+
+
+def test_a_run_is_read_once_to_evaluate_it(readings, digits_run):
+    evaluate(str(digits_run), device="cpu")
+    assert readings == ["safe_open"]

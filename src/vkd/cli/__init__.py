@@ -1,11 +1,13 @@
 """The command ``vkd``."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 
 from vkd import __version__
 from vkd.errors import RunError, UserError, nearest
+from vkd.plugins import load_plugins
 
 HELP = {
     "demo": "show the method on scikit-learn's digits in a few minutes",
@@ -18,6 +20,7 @@ HELP = {
     "report": "write one HTML page from run folders",
     "recipes": "list the recipes",
     "models": "list the models",
+    "layers": "list a model's layers with the shapes of their outputs",
 }
 
 
@@ -32,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(arguments)
     except (UserError, RunError) as error:
         return report_error("vkd", error)
+    except BrokenPipeError:  # the reader of a list, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("vkd: interrupted; `--resume` goes on from the last checkpoint.", file=sys.stderr)
         return 130
@@ -71,6 +77,7 @@ def _run(arguments: list[str]) -> int:
         raise UserError(f"There is no {kind} {name!r} of vkd{nearest(name, known)}")
     from vkd.cli import commands
 
+    load_plugins()
     command: Callable[[list[str]], None] = getattr(commands, name)
     try:
         command(rest)

@@ -203,6 +203,24 @@ def models(arguments: list[str]) -> None:
     print("\n".join(sorted({*our_models(), *(timm.list_models() if flags.timm else ())})))
 
 
+def layers(arguments: list[str]) -> None:
+    """``vkd layers NAME``"""
+    parser = Parser(
+        prog="vkd layers", description="A model's layers: name, kind, shape of the output."
+    )
+    parser.add_argument("name", metavar="NAME", help="of `vkd models` or timm")
+    parser.add_argument("--input_size", type=int, default=0, help="side of images; 0 for its own")
+    parser.add_argument("--channels", type=int, default=0, help="of images; 0 for its own")
+    flags = parser.parse_args(arguments)
+    from vkd.api.layers import model_layers
+
+    found = model_layers(flags.name, flags.input_size, flags.channels)
+    rows = [(row.name, row.kind, str(row.shape)) for row in found]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, kind, shape in rows:
+        print(f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {shape}")
+
+
 def _add_checkpoint_flags(parser: Parser) -> None:
     parser.add_argument("--checkpoint", required=True, help="weights file or run folder")
     parser.add_argument("--recipe", default="", help="where the checkpoint does not name its own")

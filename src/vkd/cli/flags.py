@@ -1,5 +1,6 @@
 """Flags made of the fields of recipes and of steps' options."""
 
+import re
 from argparse import SUPPRESS
 from collections.abc import Iterable
 from dataclasses import fields
@@ -9,7 +10,10 @@ import yaml
 
 from vkd.cli.parser import Parser
 from vkd.config import TrainingConfig, default_values, field_groups, field_texts
+from vkd.errors import flag_of
+from vkd.methods.catalogue import METHODS, NO_METHOD
 
+_VALUES = {int: "N", float: "X", str: "TEXT", dict[str, Any]: "YAML"}
 _HEADINGS = {
     "data": "data: what is trained on",
     "student": "student: what is trained",
@@ -28,12 +32,27 @@ def add_recipe_flags(parser: Parser, config: type[TrainingConfig], values: dict[
         group = parser.add_argument_group(_HEADINGS.get(heading, heading))
         for name in names:
             default = values.get(name, defaults[name])
-            group.add_argument(
-                f"--{name}", type=hints[name], default=default, help=texts.get(name, "")
-            )
+            text = _with_flags(texts.get(name, ""), texts)
+            if name == "method":
+                text = f"{text[:-1]}: {', '.join([*METHODS, NO_METHOD])}."
+            add_flag(group, name, hints[name], default, text)
     for former in config.FORMER:
         # Former names still work; the help shows today's.
         parser.add_argument(f"--{former}", type=str, help=SUPPRESS)
+
+
+def add_flag(parser: Any, name: str, hint: Any, default: Any, text: str) -> None:
+    """Add a flag whose value is named by its type."""
+    shown = {"metavar": _VALUES[hint]} if hint in _VALUES else {}
+    parser.add_argument(f"--{name}", type=hint, default=default, help=text, **shown)
+
+
+def _with_flags(text: str, names: Iterable[str]) -> str:
+    """The sentence of a field with flags in place of other fields' names."""
+    for name in names:
+        if "_" in name:
+            text = re.sub(rf"\b{name}\b", flag_of(name), text)
+    return text
 
 
 def given_fields(arguments: list[str], flags: Any, config: type[TrainingConfig]) -> dict[str, Any]:

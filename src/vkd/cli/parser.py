@@ -2,15 +2,28 @@
 
 import re
 import sys
+from argparse import SUPPRESS, Action
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from vkd.errors import UserError, nearest
 
 
+class _Formatter(DefaultHelpFormatter):
+    """Help that shows a default in brackets, and no types, which values' names say."""
+
+    def _get_help_string(self, action: Action) -> str:
+        default = action.default
+        is_shown = default not in (None, "", SUPPRESS) and default != {} and default is not False
+        return (action.help or "") + (f" [{default}]" if is_shown else "")
+
+
 class Parser(ArgumentParser):
     """jsonargparse's parser with dashes in flags and ``UserError`` for every mistake."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, formatter_class=_Formatter, **kwargs)
 
     def parse_args(self, args: list[str] | None = None, *rest: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Parse ``args``; ``--batch-size`` and ``--batch_size`` are the same flag."""
