@@ -37,7 +37,12 @@ def evaluate(
     """
     objects = Objects(student=student, data=data)
     read, config, options = checkpoint_with_recipe(
-        checkpoint, recipe, objects, changes, lambda spec: spec.evaluate_options
+        checkpoint,
+        recipe,
+        objects,
+        changes,
+        lambda spec: spec.evaluate_options,
+        needs=("student", "data"),
     )
     spec = task_of(config)
     settings = options_from(spec.evaluate_options, options, spec.name)
