@@ -6,11 +6,14 @@ import re
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from vkd.cli import main
 from vkd.models import create_model
+from vkd.recipe import read_recipe
+from vkd.training.checkpoint import read_metrics
 
 
 def test_a_run_folder_holds_what_it_should(digits_run):
@@ -63,8 +66,11 @@ def test_eval_refuses_other_files_in_one_sentence(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_digits_trains_its_own_teacher_first(vkd, tmp_path):
-    folder = tmp_path / "run"
-    arguments = ["train", "digits", "--output", folder, "--epochs", 1, "--warmup-epochs", 0]
+    folder, recipe = tmp_path / "run", tmp_path / "short.yaml"
+    recipe.write_text(yaml.safe_dump(read_recipe("digits-teacher") | {"epochs": 2}))
+    arguments = ["train", "digits", "--output", folder, "--epochs", 1, "--warmup-epochs", 0,
+                 "--teacher-recipe", recipe]  # fmt: skip
     assert vkd(*arguments).returncode == 0
     assert (folder / "teacher" / "model.safetensors").is_file()
+    assert len(read_metrics(folder / "teacher")) == 2
     assert vkd(*arguments, "--resume").returncode == 0

@@ -8,22 +8,32 @@ import pytest
 import torch
 from PIL import Image
 
+from support.canvases import few_canvases
 from vkd import create_model
 from vkd.cli import main
 from vkd.detection.metrics import NAMES
 from vkd.training.checkpoint import read_metrics
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _few_canvases():
+    with few_canvases(480, 40, 60):
+        yield
+
+
 @pytest.fixture(scope="module")
-def short_run(tmp_path_factory):
+def short_run(shared, _few_canvases):
     """A run folder of a digits detector after one epoch on few canvases."""
-    folder = tmp_path_factory.mktemp("detector") / "run"
-    code = main([
-        "train", "digits-detection-teacher", "--student", "vidt_digits", "--output", str(folder),
-        "--epochs", "1", "--warmup-epochs", "0", "--device", "cpu",
-    ])  # fmt: skip
-    assert code == 0
-    return folder
+
+    def run(folder):
+        code = main([
+            "train", "digits-detection-teacher", "--student", "vidt_digits", "--output",
+            str(folder), "--epochs", "1", "--warmup-epochs", "0", "--batch-size", "8",
+            "--device", "cpu",
+        ])  # fmt: skip
+        assert code == 0
+
+    return shared("detector-run", run)
 
 
 @pytest.mark.slow
@@ -36,7 +46,7 @@ def test_a_short_run_learns_and_evaluates_from_its_folder_alone(short_run, tmp_p
     done = vkd(*arguments)
     assert done.returncode == 0, done.stderr
     records = json.loads(predictions.read_text())
-    assert len({record["image_id"] for record in records}) == 400
+    assert len({record["image_id"] for record in records}) == 60
     assert {record["category_id"] for record in records} <= set(range(1, 11))
     again = vkd(*arguments)
     assert again.returncode == 2
@@ -65,12 +75,29 @@ def test_predict_draws_boxes_and_prints_json(short_run, coco, tmp_path, vkd):
                                    *pictures).stderr  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def exported(short_run, tmp_path_factory):
+    """The files of an exported detector; tracing it takes longest, and is done once for both."""
+    folder, programs = tmp_path_factory.mktemp("exported"), []
+    trace = torch.export.export
+
+    def traced(*arguments, **options):
+        programs[:] = programs or [trace(*arguments, **options)]
+        return programs[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.export, "export", traced)
+        for suffix in (".pt2", ".onnx"):
+            target = str(folder / f"detector{suffix}")
+            size = ["--height", "64", "--width", "80"]
+            assert main(["export", "--checkpoint", str(short_run), target, *size]) == 0
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
-def test_an_exported_detector_finds_the_same_boxes(short_run, tmp_path, suffix):
-    target = tmp_path / f"detector{suffix}"
-    assert main(["export", "--checkpoint", str(short_run), str(target), "--height", "64",
-                 "--width", "80"]) == 0  # fmt: skip
+def test_an_exported_detector_finds_the_same_boxes(short_run, exported, suffix):
+    target = exported / f"detector{suffix}"
     torch.manual_seed(0)
     images = torch.randn(3, 3, 64, 80)
     mask = torch.zeros(3, 64, 80, dtype=torch.bool)

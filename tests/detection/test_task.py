@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from support.canvases import few_canvases
 from vkd import create_model
 from vkd.api.evaluate import evaluate
 from vkd.api.train import train
-from vkd.detection import canvases
 from vkd.detection.task import DetectionTask
 from vkd.recipe import config_of, read_recipe
 from vkd.training.optimization import create_optimizer
@@ -31,12 +31,10 @@ def test_projections_and_tokens_are_not_decayed_and_the_body_has_its_own_rate(tm
     assert not any("teacher" in name for name in module.state_dict())
 
 
-@pytest.fixture
-def few_canvases(monkeypatch):
-    monkeypatch.setattr(canvases, "SIZES", {"train": 24, "validation": 8, "test": 8})
-    canvases._compose_split.cache_clear()
-    yield
-    canvases._compose_split.cache_clear()
+@pytest.fixture(scope="module", autouse=True)
+def _few_canvases():
+    with few_canvases(24, 8, 8):
+        yield
 
 
 @pytest.mark.slow
@@ -50,9 +48,7 @@ def few_canvases(monkeypatch):
         {"architecture": "vidt_wo_neck"},
     ],
 )
-def test_a_resumed_run_ends_at_the_same_weights_bit_for_bit(
-    changes, few_canvases, tmp_path, train_in_two_parts
-):
+def test_a_resumed_run_ends_at_the_same_weights_bit_for_bit(changes, tmp_path, train_in_two_parts):
     values = read_recipe("digits-detection-teacher") | {
         "student": "vidt_digits", "epochs": 2, "batch_size": 4, "device": "cpu",
         "checkpoint_every": 1, "warmup_epochs": 0, "augmentation": "flip", "trackers": "",

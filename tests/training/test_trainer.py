@@ -142,7 +142,6 @@ def test_a_teacher_without_weights_is_an_error_that_names_the_flag(config, tmp_p
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.slow
 def test_a_compiled_student_trains_as_a_plain_one(config, tmp_path):
-    torch.set_num_threads(2)
     config = replace(config, epochs=2, channels_last=True)
     train(config, tmp_path / "plain", show=False)
     train(replace(config, compile=True), tmp_path / "compiled", show=False)
