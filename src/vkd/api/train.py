@@ -27,7 +27,7 @@ def train(
     *,
     resume: bool = False,
     show: bool = True,
-    student: nn.Module | None = None,
+    student: str | nn.Module | None = None,
     teacher: Any = None,
     loss: Any = None,
     data: Any = None,
@@ -43,8 +43,8 @@ def train(
         folder: the run folder; ``runs/RECIPE`` by default.
         resume: resume the run in the folder from its last checkpoint.
         show: print progress.
-        student: your own network in place of the recipe's.
-        teacher: your own network, or anything with the interface of ``vkd.teacher.Teacher``.
+        student: your own network in place of the recipe's, or the name of another.
+        teacher: the same, or anything with the interface of ``vkd.teacher.Teacher``.
         loss: your own method: called with ``vkd.methods.method.Sizes``, it returns a module that
             maps ``Signals`` to a scalar; a subclass of ``vkd.methods.method.Method`` does.
         data: your own splits, see ``vkd.splits_of``.
@@ -54,7 +54,10 @@ def train(
         UserError: if the folder is taken, or something that the recipe names does not exist.
         RunError: if training diverges.
     """
-    objects = Objects(student=student, teacher=teacher, loss=loss, data=data)
+    named = {"student": student, "teacher": teacher}
+    changes |= {role: name for role, name in named.items() if isinstance(name, str)}
+    networks: Any = {role: None if role in changes else value for role, value in named.items()}
+    objects = Objects(**networks, loss=loss, data=data)
     config = as_config(recipe, changes | _given(objects))
     target = Path(folder or f"runs/{Path(recipe).stem if isinstance(recipe, str) else config.task}")
     _check(config, objects)

@@ -6,7 +6,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from vkd.errors import RunError, UserError, nearest
+from vkd.errors import FieldError, RunError, UserError, nearest
 from vkd.models import biggan, deit, small
 from vkd.models.checkpoints import Checkpoint, as_checkpoint, load_checkpoint
 from vkd.models.vidt import variants
@@ -24,10 +24,10 @@ def our_models() -> list[str]:
 
 
 def check_name(name: str, argument: str = "") -> None:
-    """Raise a UserError, that begins with ``argument``, if there is no model ``name``."""
+    """Raise a UserError, about ``argument`` if given, if there is no model ``name``."""
     if not timm.is_model(name):
-        there = f"{argument}: there" if argument else "There"
-        raise UserError(f"{there} is no model {name!r}{nearest(name, timm.list_models())}")
+        text = f"there is no model {name!r}{nearest(name, timm.list_models())}"
+        raise FieldError(argument, f": {text}") if argument else UserError(f"T{text[1:]}")
 
 
 def create_model(

@@ -66,9 +66,7 @@ def open_run_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
         )
 
 
-def recipe_difference(
-    saved: dict[str, Any], config: TrainingConfig
-) -> tuple[str, Any, Any] | None:
+def recipe_difference(saved: dict[str, Any], config: TrainingConfig) -> tuple[str, Any, Any] | None:
     """Return the first field by which a saved recipe computes something else than ``config``.
 
     Returns:
