@@ -20,6 +20,11 @@ def write_results(name: str, content: dict[str, Any]) -> None:
     (RESULTS / name).write_text(text + "\n")
 
 
+def read_rows(name: str) -> list[dict[str, Any]]:
+    """Return the rows of committed results of tuning."""
+    return json.loads((RESULTS / name).read_text())["runs"]
+
+
 def trial_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Return a row for each trial, with its changes and validation metric of every seed."""
     return [

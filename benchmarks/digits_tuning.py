@@ -1,6 +1,6 @@
 """Choose each method's settings for the digits demonstration on its validation digits.
 
-    python benchmarks/digits_tuning.py WORK_FOLDER
+    python benchmarks/digits_tuning.py WORK_FOLDER [--methods linear,vkd]
 
 The learning rate is chosen for training alone, so that no rival of VkD is at a disadvantage by it,
 and then each way of distilling gets its own weight. The test digits are never evaluated. The same
@@ -12,12 +12,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from comparison import trial_rows, write_results
+from comparison import read_rows, trial_rows, write_results
 from vkd.comparison.compare import tune_methods
-from vkd.comparison.tuning import Trial, Tuning, best_changes
+from vkd.comparison.tuning import Trial, Tuning
 from vkd.demo.methods import METHODS
 from vkd.reporting.statistics import mean_and_deviation
 
+RESULTS = "digits_tuning.json"
 RATES = (2e-3, 4e-3, 6e-3, 1e-2)
 LOGIT_WEIGHTS, TEMPERATURES = (1.0, 2.0, 4.0, 8.0), (2.0, 4.0)
 FEATURE_WEIGHTS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
@@ -49,12 +50,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="a folder for the runs")
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument(
+        "--methods", default=",".join(METHODS), help="to tune; the others' results are kept"
+    )
     arguments = parser.parse_args()
     alone, *others = METHODS
-    trials = tuned(arguments.folder / "rate", [alone], arguments.seeds)
-    rate = best_changes(trials, lower_is_better=False)[alone]["lr"]
-    trials += tuned(arguments.folder / "weights", others, arguments.seeds, lr=rate)
-    write_results("digits_tuning.json", {"runs": trial_rows(trials)})
+    chosen = arguments.methods.split(",")
+    kept = [row for row in read_rows(RESULTS) if row["method"] not in chosen]
+    rows = kept
+    if alone in chosen:
+        rows = rows + trial_rows(tuned(arguments.folder / "rate", [alone], arguments.seeds))
+    rate = max((row for row in rows if row["method"] == alone), key=_mean)["lr"]
+    names = [name for name in others if name in chosen]
+    if names:
+        trials = tuned(arguments.folder / "weights", names, arguments.seeds, lr=rate)
+        rows = rows + trial_rows(trials)
+    rows.sort(key=lambda row: list(METHODS).index(row["method"]))
+    write_results(RESULTS, {"runs": rows})
+
+
+def _mean(row: dict[str, Any]) -> float:
+    return mean_and_deviation(row["validation"])[0]
 
 
 if __name__ == "__main__":
