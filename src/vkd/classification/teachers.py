@@ -129,7 +129,7 @@ def _store(config: ClassificationConfig, splits: Splits) -> DiskTeacher:
         if value != before and (value or name != "teacher_checkpoint"):
             raise FieldError(
                 "teacher_store",
-                f"{config.teacher_store} was made with {name} {before!r}, the recipe has {value!r}.",
+                f"{config.teacher_store} has {name} {before!r}, the recipe {value!r}.",
             )
     if (found.images, found.classes) != (expected.images, expected.classes):
         raise FieldError(
