@@ -9,7 +9,7 @@ demo: environment
 	$(BIN)/vkd demo
 
 test: environment
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: environment
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

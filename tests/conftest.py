@@ -1,58 +1,113 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share, and what workers share with each other."""
 
+import logging
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
+from support import three_processes as three_processes_script
+from support import two_processes as two_processes_script
+from support.coco import write_coco
+from support.commands import run_here, run_process, run_processes
+from support.photographs import write_folder
+from support.runs import digits_teacher_run, short_digits_run, small_gan_run
+from support.sharing import shared_folder
 from vkd.api.train import train
-from vkd.recipe import config_of, read_recipe
 from vkd.training import trainer
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # each core has a worker of its own
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was():
+    """Undo what the command line does to the library's log, so that order does not matter."""
+    log = logging.getLogger("vkd")
+    before = log.handlers, log.level, log.propagate
+    yield
+    log.handlers, log.level, log.propagate = before
 
 
 @pytest.fixture(scope="session")
-def vkd():
+def vkd_process():
     """Run ``python -m vkd`` in a real process; returns the finished process with its output."""
-
-    def run(*arguments, cwd=None):
-        command = [sys.executable, "-m", "vkd", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT)
-
-    return run
+    return run_process
 
 
-@pytest.fixture(scope="session")
-def torchrun(tmp_path_factory):
-    """Run a Python source text, or ``-m module ...``, with torchrun on two CPU processes."""
-
-    def run(*arguments, source="", processes=2):
-        if source:
-            script = tmp_path_factory.mktemp("torchrun") / "script.py"
-            script.write_text(source)
-            arguments = (script, *arguments)
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += [f"--nproc_per_node={processes}", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    return run
+@pytest.fixture
+def vkd():
+    """Run ``vkd`` in this process, which saves importing torch; returns code and output alike."""
+    return run_here
 
 
 @pytest.fixture(scope="session")
-def digits_teacher(tmp_path_factory) -> Path:
-    """The run folder of a digits teacher after three epochs."""
-    folder = tmp_path_factory.mktemp("teacher") / "run"
-    values = read_recipe("digits-teacher") | {"epochs": 3, "device": "cpu", "trackers": ""}
-    train(config_of(values), folder, show=False)
+def torchrun():
+    """Run a script, or ``-m module ...``, with torchrun on two CPU processes or as many as told."""
+    return run_processes
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """Return the folder of a name, filled by a function once for all workers."""
+
+    def folder(name, make):
+        return shared_folder(tmp_path_factory, name, make)
+
     return folder
+
+
+@pytest.fixture(scope="session")
+def digits_teacher(shared):
+    """The run folder of a digits teacher after three epochs."""
+    return shared("digits-teacher", digits_teacher_run)
+
+
+@pytest.fixture(scope="session")
+def digits_run(shared, digits_teacher):
+    """The run folder of a distilled digits student after twelve epochs."""
+    return shared("digits-run", lambda folder: short_digits_run(folder, digits_teacher))
+
+
+@pytest.fixture(scope="session")
+def gan_run(shared, digits_teacher):
+    """The run folder of a small GAN after two epochs."""
+    return shared("gan-run", lambda folder: small_gan_run(folder, digits_teacher))
+
+
+@pytest.fixture(scope="session")
+def two_processes(shared, digits_teacher, torchrun):
+    """What ``support/two_processes.py`` leaves."""
+
+    def run(folder):
+        folder.mkdir()
+        torchrun(two_processes_script.__file__, folder, digits_teacher)
+
+    return shared("two-processes", run)
+
+
+@pytest.fixture(scope="session")
+def three_processes(shared, digits_teacher, gan_run, torchrun):
+    """What ``support/three_processes.py`` leaves."""
+
+    def run(folder):
+        folder.mkdir()
+        script = three_processes_script.__file__
+        torchrun(script, folder, digits_teacher, gan_run, processes=3)
+
+    return shared("three-processes", run)
+
+
+@pytest.fixture(scope="session")
+def coco(tmp_path_factory):
+    """A data set in COCO's format."""
+    return write_coco(tmp_path_factory.mktemp("coco") / "data")
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory):
+    """A data set in ImageNet's layout, of 24 images to train on and 25 to evaluate on."""
+    return write_folder(tmp_path_factory.mktemp("imagenet"), odd=1)
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -112,3 +114,29 @@ def test_outputs_without_features_are_not_written(tmp_path):
         write_rows(tmp_path / "rows", wide, "float16")
     with pytest.raises(ValueError, match="is no store of a teacher's outputs"):
         describe(tmp_path)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    open_store(tmp_path / "store", StoreDescription(3, 1, 0, "float16", ["a"]))
+    file = file_of(tmp_path / "store", 0)
+    file.write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match=r"rows-000000\.safetensors cannot be read"):
+        DiskTeacher(tmp_path / "store")
+    save_file({"features": torch.zeros(3, 2)}, file)
+    with pytest.raises(ValueError, match=r"rows-000000\.safetensors cannot be read"):
+        DiskTeacher(tmp_path / "store")
+
+
+@given(st.lists(st.integers(0, 29), min_size=1, max_size=12), st.integers(1, 9))
+def test_any_rows_are_found_in_any_files(rows, rows_per_file):
+    features, logits = torch.randn(30, 4), torch.randn(30, 3)
+    teacher = DiskTeacher.__new__(DiskTeacher)
+    teacher.description = StoreDescription(10, 3, 0, "float32", [], {}, rows_per_file)
+    parts = features.split(rows_per_file), logits.split(rows_per_file)
+    teacher._parts = [
+        TeacherOutput({"a": ours}, theirs) for ours, theirs in zip(*parts, strict=True)
+    ]
+    assert teacher.description.files == len(teacher._parts)
+    found = teacher(torch.zeros(len(rows), 1), torch.tensor(rows))
+    assert torch.equal(found.only, features[rows])
+    assert torch.equal(found.logits, logits[rows])

@@ -166,6 +166,4 @@ def test_methods_that_make_no_sense_are_refused(recipe, method, reason, tmp_path
     weights = tmp_path / "teacher.pth"
     torch.save(vkd.create_model("vidt_digits_large").state_dict(), weights)
     with pytest.raises(UserError, match=reason):
-        vkd.train(
-            recipe, tmp_path / "run", method=method, teacher_checkpoint=str(weights), **QUICK
-        )
+        vkd.train(recipe, tmp_path / "run", method=method, teacher_checkpoint=str(weights), **QUICK)

@@ -19,6 +19,7 @@ def checkpoint_with_recipe(
     objects: Objects,
     changes: Mapping[str, Any],
     own: Callable[[TaskSpec], type],
+    needs: tuple[str, ...] = ("student",),
 ) -> tuple[Checkpoint, TrainingConfig, dict[str, Any]]:
     """Return a checkpoint, its config with ``changes``, and what of these are a step's options.
 
@@ -28,6 +29,7 @@ def checkpoint_with_recipe(
         objects: given in place of what the recipe cannot build.
         changes: fields of the recipe, and options.
         own: the dataclass of the step's options, of a task.
+        needs: roles that the step cannot do without, where the run was given objects for them.
 
     Raises:
         UserError: if neither the checkpoint nor ``recipe`` says, or an object is missing.
@@ -40,7 +42,7 @@ def checkpoint_with_recipe(
             "(--recipe), a name or a file."
         )
     values = asdict(config_of(values))
-    _check_objects(checkpoint, values["objects"], objects)
+    _check_objects(checkpoint, values["objects"], objects, needs)
     names = {item.name for item in fields(own(TASKS[values["task"]]))}
     options = {name: value for name, value in changes.items() if name in names}
     rest = {name: value for name, value in changes.items() if name not in names}
@@ -52,9 +54,11 @@ def checkpoint_with_recipe(
     return read, config_of(changed(values, rest)), options
 
 
-def _check_objects(checkpoint: str, recorded: dict[str, str], objects: Objects) -> None:
+def _check_objects(
+    checkpoint: str, recorded: dict[str, str], objects: Objects, needs: tuple[str, ...]
+) -> None:
     given = objects.given()
-    for role in ("student", "data"):
+    for role in needs:
         if role in recorded and role not in given:
             raise UserError(
                 f"{checkpoint} was trained with a {role} given as a Python object "

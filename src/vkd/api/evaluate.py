@@ -15,7 +15,7 @@ def evaluate(
     checkpoint: str,
     recipe: str = "",
     *,
-    student: nn.Module | None = None,
+    student: str | nn.Module | None = None,
     data: Any = None,
     **changes: Any,
 ) -> dict[str, float]:
@@ -27,7 +27,8 @@ def evaluate(
     Args:
         checkpoint: weights file or run folder.
         recipe: name or file, where the checkpoint does not name its own.
-        student: your own network, where the run was trained with one.
+        student: your own network, where the run was trained with one; or the name of a model, where
+            the recipe names another.
         data: your own splits, likewise.
         **changes: fields of the recipe to change, for example ``data_path``, and options of the
             task's own evaluation.
@@ -35,9 +36,16 @@ def evaluate(
     Raises:
         UserError: if it is not a checkpoint, or not one of the recipe's model.
     """
+    if isinstance(student, str):
+        changes["student"], student = student, None
     objects = Objects(student=student, data=data)
     read, config, options = checkpoint_with_recipe(
-        checkpoint, recipe, objects, changes, lambda spec: spec.evaluate_options
+        checkpoint,
+        recipe,
+        objects,
+        changes,
+        lambda spec: spec.evaluate_options,
+        needs=("student", "data"),
     )
     spec = task_of(config)
     settings = options_from(spec.evaluate_options, options, spec.name)

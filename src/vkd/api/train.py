@@ -27,7 +27,7 @@ def train(
     *,
     resume: bool = False,
     show: bool = True,
-    student: nn.Module | None = None,
+    student: str | nn.Module | None = None,
     teacher: Any = None,
     loss: Any = None,
     data: Any = None,
@@ -41,20 +41,23 @@ def train(
     Args:
         recipe: name, YAML file, or config.
         folder: the run folder; ``runs/RECIPE`` by default.
-        resume: go on with the run in the folder from its last checkpoint.
+        resume: resume the run in the folder from its last checkpoint.
         show: print progress.
-        student: your own network in place of the recipe's.
-        teacher: your own network, or anything with the interface of ``vkd.teacher.Teacher``.
+        student: your own network in place of the recipe's, or the name of another.
+        teacher: the same, or anything with the interface of ``vkd.teacher.Teacher``.
         loss: your own method: called with ``vkd.methods.method.Sizes``, it returns a module that
             maps ``Signals`` to a scalar; a subclass of ``vkd.methods.method.Method`` does.
         data: your own splits, see ``vkd.splits_of``.
         **changes: fields of the recipe to change, for example ``epochs=3``.
 
     Raises:
-        UserError: if the folder is taken, or the recipe asks for what is not there.
+        UserError: if the folder is taken, or something that the recipe names does not exist.
         RunError: if training diverges.
     """
-    objects = Objects(student=student, teacher=teacher, loss=loss, data=data)
+    named = {"student": student, "teacher": teacher}
+    changes |= {role: name for role, name in named.items() if isinstance(name, str)}
+    networks: Any = {role: None if role in changes else value for role, value in named.items()}
+    objects = Objects(**networks, loss=loss, data=data)
     config = as_config(recipe, changes | _given(objects))
     target = Path(folder or f"runs/{Path(recipe).stem if isinstance(recipe, str) else config.task}")
     _check(config, objects)
@@ -72,7 +75,7 @@ def train(
 
 
 def _given(objects: Objects) -> dict[str, Any]:
-    """What the recipe says of objects: their types, as the rest cannot be built again."""
+    """What the recipe records of objects: their types, as the rest cannot be rebuilt."""
     given = objects.given()
     return {"objects": given} if given else {}
 

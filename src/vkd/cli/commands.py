@@ -48,7 +48,7 @@ def train(arguments: list[str]) -> None:
 
     def add_flags(parser: Parser, recipe: str) -> None:
         parser.add_argument("--output", default=f"runs/{recipe}", help="run folder")
-        parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+        parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint")
 
     config, flags = _recipe("train", arguments, add_flags, "[--output FOLDER] [--resume]")
     from vkd.api.train import end_processes, train

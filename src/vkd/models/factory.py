@@ -6,7 +6,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from vkd.errors import RunError, UserError, nearest
+from vkd.errors import FieldError, RunError, UserError, nearest
 from vkd.models import biggan, deit, small
 from vkd.models.checkpoints import Checkpoint, as_checkpoint, load_checkpoint
 from vkd.models.vidt import variants
@@ -24,10 +24,10 @@ def our_models() -> list[str]:
 
 
 def check_name(name: str, argument: str = "") -> None:
-    """Raise a UserError, that begins with ``argument``, if there is no model ``name``."""
+    """Raise a UserError, about ``argument`` if given, if there is no model ``name``."""
     if not timm.is_model(name):
-        there = f"{argument}: there" if argument else "There"
-        raise UserError(f"{there} is no model {name!r}{nearest(name, timm.list_models())}")
+        text = f"there is no model {name!r}{nearest(name, timm.list_models())}"
+        raise FieldError(argument, f": {text}") if argument else UserError(f"T{text[1:]}")
 
 
 def create_model(
@@ -68,7 +68,7 @@ def published_config(model: str | nn.Module) -> dict[str, Any]:
 def fitting_options(name: str, shape: tuple[int, ...], num_classes: int) -> dict[str, Any]:
     """Return the keyword arguments that fit a classifier to images (C, H, W) and classes.
 
-    A model that takes any size is not told one.
+    A model that takes any size gets none.
     """
     options: dict[str, Any] = {"num_classes": num_classes, "in_chans": shape[0]}
     known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
@@ -78,7 +78,7 @@ def fitting_options(name: str, shape: tuple[int, ...], num_classes: int) -> dict
 
 
 def _options_in(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
-    """The keywords that a checkpoint tells, by its metadata or its weights."""
+    """The keywords that fit a checkpoint, by its metadata or its weights."""
     if checkpoint.inputs and checkpoint.classes:
         return fitting_options(name, tuple(checkpoint.inputs["shape"]), len(checkpoint.classes))
     if checkpoint.options:
@@ -99,7 +99,7 @@ def last_layer(model: nn.Module) -> str:
     """Return the name of the submodule with the last features before pooling and classifier.
 
     Raises:
-        UserError: if the model does not tell; name its layer then.
+        UserError: if it is not known; name the layer then.
     """
     children = dict(model.named_children())
     for name in ("features", "final_conv", "norm"):
@@ -108,7 +108,7 @@ def last_layer(model: nn.Module) -> str:
     known: Any = getattr(model, "feature_info", None)  # timm's own list, which not all models have
     if known:
         return known[-1]["module"]
-    raise UserError(f"{type(model).__name__} does not tell its last layer; name it.")
+    raise UserError(f"{type(model).__name__} has no last layer that is known by name; name one.")
 
 
 def _from_hub(name: str, kwargs: dict[str, Any]) -> nn.Module:

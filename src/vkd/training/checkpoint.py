@@ -28,7 +28,7 @@ class Progress:
         epoch: finished epochs.
         updates: steps of the optimiser.
         rollbacks: times that the run went back to a checkpoint.
-        diverted: whether it went back to this one, and so goes on with other random numbers.
+        diverted: whether it went back to this one, and so continues with other random numbers.
         task: what the task remembers of the run, see ``Task.progress``.
     """
 
@@ -40,7 +40,7 @@ class Progress:
 
 
 def open_run_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
-    """Make a run folder with its recipe, or check that a run in it can go on.
+    """Make a run folder with its recipe, or check that the run in it can be resumed.
 
     Raises:
         UserError: if the folder holds a run or other files and ``resume`` is False, or resuming
@@ -66,9 +66,7 @@ def open_run_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
         )
 
 
-def recipe_difference(
-    saved: dict[str, Any], config: TrainingConfig
-) -> tuple[str, Any, Any] | None:
+def recipe_difference(saved: dict[str, Any], config: TrainingConfig) -> tuple[str, Any, Any] | None:
     """Return the first field by which a saved recipe computes something else than ``config``.
 
     Returns:

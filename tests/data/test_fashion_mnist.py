@@ -1,4 +1,4 @@
-"""Data sets: splits that do not leak, and the IDX format read right and refused when wrong."""
+"""Fashion-MNIST: the IDX format read right and refused when wrong."""
 
 import gzip
 
@@ -8,7 +8,6 @@ import torch
 from torchvision.datasets.mnist import read_image_file
 
 from vkd.data import fashion_mnist
-from vkd.data.images import loader
 from vkd.data.small import read_small
 from vkd.errors import UserError
 
@@ -30,21 +29,6 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_digits_split_is_stratified_and_does_not_leak():
-    splits = read_small("digits")
-    parts = (splits.train, splits.validation, splits.test)
-    assert [len(part) for part in parts] == [718, 180, 899]
-    rows = [{image.numpy().tobytes() for image in part.images} for part in parts]
-    assert not rows[0] & rows[1]
-    assert not rows[0] & rows[2]
-    assert not rows[1] & rows[2]
-    for part in parts:
-        share = part.labels.bincount() / len(part)
-        torch.testing.assert_close(share, torch.full((10,), 0.1), atol=0.01, rtol=0)
-    assert abs(splits.train.images.mean()) < 1e-5
-    assert abs(splits.train.images.std() - 1) < 1e-5
-
-
 def test_reads_idx_files_as_torchvision_does(folder):
     plain = folder / "copy"
     plain.write_bytes(gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes()))
@@ -53,7 +37,7 @@ def test_reads_idx_files_as_torchvision_does(folder):
     assert torch.equal(found, expected)
     splits = read_small("fashion-mnist", folder)
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [45, 5, 20]
-    raw = splits.test.images * splits.std[0] + splits.mean[0]
+    raw = splits.test.images * splits.format.std[0] + splits.format.mean[0]
     torch.testing.assert_close(raw, expected[:, None].float() / 255, atol=1e-5, rtol=0)
 
 
@@ -67,18 +51,10 @@ def test_bad_files_are_named(folder):
     (folder / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bbroken")
     with pytest.raises(UserError, match="cannot be read as a gzip file"):
         read_small("fashion-mnist", folder)
-    with pytest.raises(UserError, match=r"--data-path.*dataset-fashion-mnist"):
+    with pytest.raises(
+        UserError, match=r"nowhere; name the folder of the IDX files.*dataset-fashion-mnist"
+    ):
         read_small("fashion-mnist", folder / "nowhere")
-
-
-def test_batches_carry_the_indices_of_their_images():
-    splits = read_small("digits", crop_padding=1)
-    images, labels, indices = next(iter(loader(splits.validation, 16, shuffle=True)))
-    assert torch.equal(images, splits.validation.images[indices])
-    assert torch.equal(labels, splits.validation.labels[indices])
-    augmented, _, chosen = next(iter(loader(splits.train, 64)))
-    assert augmented.shape == (64, 1, 8, 8)
-    assert not torch.equal(augmented, splits.train.images[chosen])
 
 
 @pytest.mark.skipif(

@@ -9,8 +9,6 @@ import torch
 from safetensors.torch import load_file
 
 from vkd.api.train import train
-from vkd.classification.task import ClassificationTask
-from vkd.data.images import Images
 from vkd.errors import RunError, UserError
 from vkd.projection import orthogonality_error
 from vkd.recipe import config_of, read_recipe
@@ -39,7 +37,7 @@ def kill_in_epoch(monkeypatch, epoch):
     def step(log):
         nonlocal count
         count += 1
-        if count > (epoch - 1) * log.steps + 3:
+        if count > (epoch - 1) * log.shape.steps + 3:
             raise Killed
         original(log)
 
@@ -79,7 +77,7 @@ def test_a_run_is_not_overwritten_and_its_settings_cannot_change(config, tmp_pat
     train(short, tmp_path / "run", show=False)
     with pytest.raises(UserError, match=r"already holds a run.*--resume"):
         train(short, tmp_path / "run", show=False)
-    with pytest.raises(UserError, match=rf"--lr is 0.5 but the run .* has {config.lr}"):
+    with pytest.raises(UserError, match=rf"lr is 0.5 but the run .* has {config.lr}"):
         train(replace(short, lr=0.5), tmp_path / "run", resume=True, show=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
@@ -129,41 +127,21 @@ def test_a_diverging_run_stops_and_keeps_its_last_checkpoint(config, tmp_path, m
         return terms | ({"label": float("nan")} if progress.epoch == 3 else {})
 
     monkeypatch.setattr(trainer_module.Trainer, "_train_epoch", diverge)
-    with pytest.raises(RunError, match=r"label is nan in epoch 3; lower --lr"):
+    with pytest.raises(RunError, match=r"label is nan in epoch 3; lower lr"):
         train(config, run, show=False)
     saved = json.loads((run / "checkpoints" / "epoch-00002" / "progress.json").read_text())
     assert saved["epoch"] == 2
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"feature_weight": 0.0},
-        {"feature_weight": 0.0, "logit_weight": 1.0},
-        {"projection": "mlp", "normalization": "standardize", "logit_weight": 1.0},
-        {"projection": "linear", "normalization": "whiten", "clip_grad": 1.0},
-        {"mixed_precision": "bf16"},
-    ],
-)
-def test_each_way_of_training_runs(config, tmp_path, fields):
-    metrics = train(replace(config, epochs=2, **fields), tmp_path / "run", show=False)
-    assert 5 < metrics["accuracy"] <= 100
-    terms = read_metrics(tmp_path / "run")[-1]["train"]
-    assert ("feature" in terms) == bool(fields.get("feature_weight", 1))
-    assert ("logit" in terms) == ("logit_weight" in fields)
-    assert terms["loss"] == pytest.approx(sum(v for k, v in terms.items() if k != "loss"), rel=1e-4)
-
-
 def test_a_teacher_without_weights_is_an_error_that_names_the_flag(config, tmp_path):
     orphan = replace(config, teacher_checkpoint="", teacher_recipe="")
-    with pytest.raises(UserError, match="--teacher-checkpoint"):
+    with pytest.raises(UserError, match="teacher_checkpoint"):
         train(orphan, tmp_path / "run", show=False)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.slow
 def test_a_compiled_student_trains_as_a_plain_one(config, tmp_path):
-    torch.set_num_threads(2)
     config = replace(config, epochs=2, channels_last=True)
     train(config, tmp_path / "plain", show=False)
     train(replace(config, compile=True), tmp_path / "compiled", show=False)
@@ -184,26 +162,3 @@ def test_the_projection_lives_under_weight_decay(config, tmp_path):
     train(config, tmp_path / "run", show=False)
     weight = load_file(tmp_path / "run" / "projection.safetensors")["weight"]
     assert orthogonality_error(weight) < 1e-5
-
-
-def test_repeated_augmentation_shows_each_chosen_image_three_times(config, tmp_path):
-    images = Images(torch.zeros(300, 1, 2, 2), torch.zeros(300))
-    task = ClassificationTask(replace(config, repeated_augmentation=3, batch_size=30))
-    task.images = images
-    seen = torch.cat([indices for _, _, indices in task.train_loader()])
-    _, counts = seen.unique(return_counts=True)
-    assert len(seen) == 300
-    assert counts.tolist() == [3] * 100
-    train(replace(config, repeated_augmentation=3, epochs=2), tmp_path / "run", show=False)
-    assert len(read_metrics(tmp_path / "run")) == 2
-
-
-def test_mixing_needs_an_even_batch_and_trains(config, tmp_path):
-    with pytest.raises(UserError, match="--batch-size must be even"):
-        replace(config, mixup=0.8, batch_size=3)
-    config = replace(config, mixup=0.8, cutmix=1.0, label_smoothing=0.1, epochs=1, warmup_epochs=0)
-    terms = [
-        (train(config, tmp_path / str(i), show=False), read_metrics(tmp_path / str(i))[0]["train"])
-        for i in range(2)
-    ]
-    assert terms[0] == terms[1]

@@ -1,0 +1,56 @@
+"""Views of images are the same whenever they are asked for."""
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from support.photographs import SMALL
+from vkd.data.images import Images
+from vkd.data.transforms import training_transform
+from vkd.data.views import Views, ViewSampler
+
+
+class Photograph(Images):
+    """One picture, many times, augmented as ImageNet's are."""
+
+    def __init__(self, count):
+        pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        self.count, self.picture = count, Image.fromarray(pixels)
+        self.augment = training_transform(SMALL, "three-augment", color_jitter=0.3)
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return self.augment(self.picture), 0, index
+
+
+def test_a_view_is_the_same_whenever_and_by_whomever_it_is_asked_for():
+    views = Views(Photograph(4), 3, seed=5)
+    first = [views[row][0] for row in range(12)]
+    torch.manual_seed(99)
+    state = torch.get_rng_state()
+    for row in reversed(range(12)):
+        assert torch.equal(views[row][0], first[row])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not any(torch.equal(a, b) for a, b in pairwise(first))
+    loaded = torch.cat([images for images, _, _ in DataLoader(views, 5, num_workers=1)])
+    assert torch.equal(loaded, torch.stack(first))
+    assert not torch.equal(Views(Photograph(4), 3, seed=6)[0][0], first[0])
+
+
+def test_an_epoch_shows_each_image_once_in_its_view():
+    views = Views(Photograph(7), 3, seed=0)
+    sampler, orders = ViewSampler(views, seed=1), []
+    for epoch in range(6):
+        sampler.set_epoch(epoch)
+        rows = list(sampler)
+        assert len(sampler) == len(rows) == 7
+        assert sorted(row % 7 for row in rows) == list(range(7))
+        assert {row // 7 for row in rows} == {epoch % 3}
+        assert rows == list(sampler)
+        orders.append([row % 7 for row in rows])
+    assert orders[0] != orders[3]

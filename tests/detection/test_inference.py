@@ -1,0 +1,116 @@
+"""Trained detectors: evaluated, shown images, exported."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from support.canvases import few_canvases
+from vkd import create_model
+from vkd.cli import main
+from vkd.detection.metrics import NAMES
+from vkd.training.checkpoint import read_metrics
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_canvases():
+    with few_canvases(480, 40, 60):
+        yield
+
+
+@pytest.fixture(scope="module")
+def short_run(shared, _few_canvases):
+    """A run folder of a digits detector after one epoch on few canvases."""
+
+    def run(folder):
+        code = main([
+            "train", "digits-detection-teacher", "--student", "vidt_digits", "--output",
+            str(folder), "--epochs", "1", "--warmup-epochs", "0", "--batch-size", "8",
+            "--device", "cpu",
+        ])  # fmt: skip
+        assert code == 0
+
+    return shared("detector-run", run)
+
+
+@pytest.mark.slow
+def test_a_short_run_learns_and_evaluates_from_its_folder_alone(short_run, tmp_path, vkd):
+    record = read_metrics(short_run)[0]
+    assert set(record["train"]) == {"class", "box", "giou", "loss"}
+    assert set(NAMES) <= set(record["validation"])
+    predictions = tmp_path / "results.json"
+    arguments = ("eval", "--checkpoint", short_run, "--device", "cpu", "--predictions", predictions)
+    done = vkd(*arguments)
+    assert done.returncode == 0, done.stderr
+    records = json.loads(predictions.read_text())
+    assert len({record["image_id"] for record in records}) == 60
+    assert {record["category_id"] for record in records} <= set(range(1, 11))
+    again = vkd(*arguments)
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
+@pytest.mark.slow
+def test_predict_draws_boxes_and_prints_json(short_run, coco, tmp_path, vkd):
+    pictures = sorted((coco / "val2017").glob("*.jpg"))[:2]
+    output = tmp_path / "drawn"
+    done = vkd("predict", "--checkpoint", short_run, "--threshold", 0.02, "--output", output,
+               *pictures)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(record["image"]) for record in records] == pictures
+    assert any(record["detections"] for record in records)
+    for record, picture in zip(records, pictures, strict=True):
+        scores = [found["score"] for found in record["detections"]]
+        assert scores == sorted(scores, reverse=True)
+        assert all(found["category"] in "0123456789" for found in record["detections"])
+        with Image.open(picture) as before, Image.open(output / f"{picture.stem}.png") as after:
+            assert after.size == before.size
+            moved = np.asarray(after) != np.asarray(before.convert("RGB"))
+            assert moved.any() == bool(scores)
+    assert "exists already" in vkd("predict", "--checkpoint", short_run, "--output", output,
+                                   *pictures).stderr  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def exported(short_run, tmp_path_factory):
+    """The files of an exported detector; tracing it takes longest, and is done once for both."""
+    folder, programs = tmp_path_factory.mktemp("exported"), []
+    trace = torch.export.export
+
+    def traced(*arguments, **options):
+        programs[:] = programs or [trace(*arguments, **options)]
+        return programs[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.export, "export", traced)
+        for suffix in (".pt2", ".onnx"):
+            target = str(folder / f"detector{suffix}")
+            size = ["--height", "64", "--width", "80"]
+            assert main(["export", "--checkpoint", str(short_run), target, *size]) == 0
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_an_exported_detector_finds_the_same_boxes(short_run, exported, suffix):
+    target = exported / f"detector{suffix}"
+    torch.manual_seed(0)
+    images = torch.randn(3, 3, 64, 80)
+    mask = torch.zeros(3, 64, 80, dtype=torch.bool)
+    mask[1, :, 48:] = True
+    with torch.no_grad():
+        expected = create_model("vidt_digits", short_run).eval()(images, mask)
+    if suffix == ".onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
+        found = session.run(None, {"images": images.numpy(), "mask": mask.numpy()})
+        logits, boxes = (torch.from_numpy(part) for part in found)
+    else:
+        logits, boxes = torch.export.load(target).module()(images, mask)
+    torch.testing.assert_close(logits, expected["pred_logits"], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(boxes, expected["pred_boxes"], atol=1e-3, rtol=1e-3)

@@ -1,0 +1,36 @@
+"""Data sets in ImageNet's layout, of real digits."""
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from vkd.data.photographs import read_photographs
+from vkd.data.transforms import IMAGENET, evaluation_transform, training_transform
+
+CLASSES, PER_CLASS = 3, 8
+SMALL = replace(IMAGENET, size=(32, 32))
+
+
+def write_folder(folder, per_class=PER_CLASS, odd=0):
+    """Digits of three classes as JPEG files in train/ and val/; val has ``odd`` images more."""
+    digits = load_digits()
+    for label in range(CLASSES):
+        images = digits.images[digits.target == label]
+        for split, start, count in (
+            ("train", 0, per_class),
+            ("val", per_class, per_class + (odd if label == 0 else 0)),
+        ):
+            place = folder / split / f"n{label:02d}"
+            place.mkdir(parents=True)
+            for index, image in enumerate(images[start : start + count]):
+                pixels = (image / 16 * 255).astype(np.uint8).repeat(5, 0).repeat(5, 1)
+                Image.fromarray(pixels).convert("RGB").save(place / f"{index}.JPEG")
+    return folder
+
+
+def parts(folder, kind="folder", **kwargs):
+    """Training and validation part of such a folder, at 32 x 32, and the classes."""
+    transforms = training_transform(SMALL), evaluation_transform(SMALL)
+    return read_photographs(kind, str(folder), *transforms, **kwargs)

@@ -1,0 +1,147 @@
+"""What two processes do together, once for all tests; run by torchrun with a folder and a teacher.
+
+Each part leaves files in the folder, which a test compares with one process's.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from timm.models import register_model
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+import vkd
+from vkd.api.cache import cache
+from vkd.api.train import end_processes, train
+from vkd.classification import teachers
+from vkd.methods.crd import CRD
+from vkd.methods.method import Signals, Sizes
+from vkd.recipe import recipe
+from vkd.store import StoreDescription
+from vkd.training import trainer
+
+
+@register_model
+def plain_vit(pretrained=False, **kwargs):
+    """No BatchNorm, whose statistics are those of a process's own images."""
+    return VisionTransformer(8, 2, 1, 10, embed_dim=32, depth=2, num_heads=2, class_token=False,
+                             global_pool="avg", fc_norm=False)  # fmt: skip
+
+
+def even_training(teacher, batch_size, accumulation=1):
+    """A recipe whose updates do not depend on how their 64 images are spread.
+
+    Stochastic gradient descent, as Adam turns rounding noise on vanishing gradients into whole
+    steps.
+    """
+    return recipe(
+        "digits", student="plain_vit", teacher_checkpoint=str(teacher), batch_size=batch_size,
+        accumulation=accumulation, logit_weight=1.0, epochs=20, warmup_epochs=0, optimizer="sgd",
+        lr=0.05, lr_reference_batch=64, train_fraction=64 / 718, device="cpu", trackers="",
+        checkpoint_every=20,
+    )  # fmt: skip
+
+
+def stored(teacher):
+    """A recipe whose teacher's outputs are stored, with 100 rows a file."""
+    teachers.StoreDescription = partial(StoreDescription, rows_per_file=100)
+    return recipe("digits", teacher_checkpoint=str(teacher), device="cpu", crop_padding=1)
+
+
+def make_distiller():
+    """A student and a teacher of a few numbers."""
+    torch.manual_seed(0)
+    student = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    teacher = nn.Sequential(nn.Linear(6, 20), nn.Tanh(), nn.Linear(20, 3))
+    return vkd.Distiller(student, teacher, "1", "1", example=torch.zeros(2, 6))
+
+
+def fit(module, batches):
+    """Train it."""
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2)
+    for images in batches:
+        out = module(images)
+        loss = out.loss + out.output.square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def distiller_batches():
+    """Ten batches of eight."""
+    return torch.randn(10, 8, 6, generator=torch.Generator().manual_seed(1))
+
+
+def statistics(folder, rank):
+    """Normalise a batch of which each process has a part."""
+    whole = torch.randn(7, 5, generator=torch.Generator().manual_seed(0)) * 2 + 1
+    mine = (whole[:3] if rank == 0 else whole[3:]).clone().requires_grad_()
+    found = vkd.standardize(mine, across_processes=True)
+    (found**3).sum().backward()
+    white = vkd.whiten(mine.detach(), across_processes=True)
+    torch.save([found.detach(), mine.grad, white], folder / f"statistics-{rank}.pt")
+
+
+def distillers(folder, rank):
+    """Train a Distiller, plain and compiled, on half of each batch."""
+    for name, compiled in (("plain", False), ("compiled", True)):
+        together = nn.parallel.DistributedDataParallel(make_distiller())
+        run = torch.compile(together, backend="aot_eager") if compiled else together
+        fit(run, distiller_batches()[:, rank * 4 : rank * 4 + 4])
+        torch.save(together.module.state_dict(), folder / f"distiller-{name}-{rank}.pt")
+
+
+def crd(folder, rank):
+    """Update CRD's memory from both processes."""
+    for broadcast_buffers in (True, False):
+        torch.manual_seed(rank)  # memories begin unequal
+        method = CRD(Sizes(student_dim=4, teacher_dim=9, samples=20), negatives=7)
+        model = nn.parallel.DistributedDataParallel(method, broadcast_buffers=broadcast_buffers)
+        for step in range(3):
+            indices = torch.tensor([[0, 1, 2], [2, 3, 4]])[rank] + 4 * step  # one sample on both
+            student = torch.randn(3, 4)
+            model(Signals(student, torch.randn(3, 9), indices=indices)).backward()
+        gradient = method.embed_student.weight.grad.clone()
+        before, sums = method.memory.clone(), method.log_normalizers.clone()
+        model(Signals(student, torch.randn(3, 9), indices=torch.arange(3) + 3 * rank))
+        touched = (method.memory != before).any(dim=2)
+        file = folder / f"crd-{broadcast_buffers}-{rank}.pt"
+        torch.save({"equal": [before, sums, gradient], "touched": touched}, file)
+
+
+def sharded(config):
+    """The accelerator of a config, made to shard, which accelerate does on GPUs only."""
+    accelerator = plain_accelerator(config)
+    accelerator.state.distributed_type = DistributedType.FSDP
+    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2, auto_wrap_policy="no_wrap"
+    )
+    return accelerator
+
+
+plain_accelerator = trainer.make_accelerator
+
+
+def main(folder, teacher):
+    """Do all parts."""
+    rank = PartialState(cpu=True).process_index
+    statistics(folder, rank)
+    distillers(folder, rank)
+    crd(folder, rank)
+    cache(stored(teacher), folder / "store", views=1, show=False)
+    train(even_training(teacher, 32), folder / "two", show=False)
+    # Saving sharded state takes GPUs as well, and is left out.
+    trainer.save_state = lambda *_: None
+    from vkd.api import train as train_module
+
+    train_module.make_accelerator = sharded
+    train(even_training(teacher, 32), folder / "sharded", show=False)
+    end_processes()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

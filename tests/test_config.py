@@ -1,0 +1,119 @@
+"""Configs: their choices are the registries', and every field is shown, explained and read."""
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+import vkd
+from vkd.classification.config import DATASET_FIELDS
+from vkd.config import Distance, Normalization, Projection, field_groups, field_texts
+from vkd.data.photographs import _SPLITS
+from vkd.data.small import READERS
+from vkd.errors import FieldError
+from vkd.loss import DISTANCES
+from vkd.methods.projections import PROJECTIONS
+from vkd.normalization import NORMALIZATIONS
+from vkd.recipe import recipe
+from vkd.tasks import TASKS
+
+ROOT = Path(vkd.__file__).parent
+CONFIGS = {name: spec.config for name, spec in TASKS.items()}
+# Neither is a flag: the recipe tells the task, and Python the objects.
+UNSHOWN = {"task", "objects"}
+
+
+@pytest.mark.parametrize(
+    ("choices", "registry"),
+    [(Projection, PROJECTIONS), (Normalization, NORMALIZATIONS), (Distance, DISTANCES)],
+)
+def test_choices_are_the_registries(choices, registry):
+    assert set(get_args(choices)) == set(registry)
+
+
+def test_every_data_set_says_which_fields_it_reads():
+    config = CONFIGS["classification"]
+    choices = set(get_args(get_type_hints(config)["dataset"]))
+    assert choices == DATASET_FIELDS.keys()
+    assert READERS.keys() < choices
+    names = {item.name for item in fields(config)}
+    assert all(read <= names for read in DATASET_FIELDS.values())
+    assert set(_SPLITS) == {"train", "validation"}
+
+
+@pytest.mark.parametrize("task", CONFIGS)
+def test_every_field_has_a_heading_and_a_sentence(task):
+    names = {item.name for item in fields(CONFIGS[task])}
+    shown = [name for members in field_groups(CONFIGS[task]).values() for name in members]
+    assert sorted(shown) == sorted(names - UNSHOWN), "a field is missing, twice or unknown"
+    texts = field_texts(CONFIGS[task])
+    assert texts.keys() == names
+    assert all(len(text.split()) > 1 for text in texts.values())
+
+
+def attributes_read(room):
+    """Names that code reads as attributes, in a task's folder and what every task shares."""
+    shared = [ROOT / "training", ROOT / "api", ROOT / "reporting", ROOT / "data"]
+    files = [file for folder in (ROOT / room, *shared) for file in folder.rglob("*.py")]
+    # Configs hand some fields on, under names of their own.
+    files.append(ROOT / "config.py")
+    found = set()
+    for file in files:
+        tree = ast.parse(file.read_text())
+        if file.name == "config.py":
+            tree = ast.Module(_without_checks(tree), [])
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                found.add(node.attr)
+    return found
+
+
+def _without_checks(tree):
+    """The methods of configs but ``__post_init__`` and what it calls, which only checks."""
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and node.name not in ("__post_init__", "_check_method", "_check_read")
+    ]
+
+
+@pytest.mark.parametrize("task", CONFIGS)
+def test_every_field_is_read(task):
+    names = {item.name for item in fields(CONFIGS[task])}
+    assert not names - attributes_read(task)
+
+
+UNREAD = {
+    "digits": ("input_size", "augmentation", "color_jitter", "max_corrupt", "data_path"),
+    "folder": ("crop_padding", "train_fraction"),
+}
+OTHER = {
+    "input_size": 32, "augmentation": "three-augment", "color_jitter": 0.3, "max_corrupt": 3,
+    "data_path": "somewhere", "crop_padding": 2, "train_fraction": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dataset", "field"), [(name, field) for name, unread in UNREAD.items() for field in unread]
+)
+def test_a_field_that_the_data_set_does_not_read_is_refused_by_name(dataset, field):
+    values = {"dataset": dataset, "student": "conv_vit_digits", "feature_weight": 0.0}
+    with pytest.raises(FieldError, match=f"{field} has no effect with dataset {dataset}") as error:
+        recipe("digits", **values, **{field: OTHER[field]})
+    assert error.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("gan-digits", "data_path", "somewhere"),
+        ("biggan-cifar10", "extractor_checkpoint", "somewhere"),
+        ("digits-detection", "data_path", "somewhere"),
+    ],
+)
+def test_other_tasks_refuse_what_they_do_not_read_too(name, field, value):
+    with pytest.raises(FieldError, match=f"{field} has no effect"):
+        recipe(name, **{field: value})
