@@ -185,3 +185,16 @@ def test_an_objects_teacher_is_stored_and_its_student_exported(data, tmp_path):
     images = torch.randn(3, 1, 8, 8)
     expected = vkd.load_checkpoint(Net(), run)(images)
     torch.testing.assert_close(program(images), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_comparison_takes_objects(data, tmp_path):
+    results = vkd.compare(
+        "digits", ["none", "linear"], tmp_path / "c", seeds=2, processes=1, show=False,
+        student=Net, teacher=Net(32), data=data, student_layer="body", teacher_layer="body",
+        epochs=6, warmup_epochs=0, device="cpu",
+    )  # fmt: skip
+    found = {name: entry["accuracy"] for name, entry in results["methods"].items()}
+    assert set(found) == {"none", "linear"}
+    assert min(found["none"]) > 50
+    losses = results["methods"]["none"]["loss"]
+    assert losses[0] != losses[1]
