@@ -4,7 +4,7 @@ Imports nothing heavy, so that the command line can check flags before it loads 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from inspect import cleandoc
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import yaml
 
-from vkd.errors import FieldError
+from vkd.errors import FieldError, nearest
 from vkd.methods.catalogue import NO_METHOD, method_entry
 
 Projection = Literal["orthogonal", "linear", "mlp", "identity"]
@@ -137,6 +137,13 @@ class TrainingConfig:
         """Raise ``FieldError`` with what is ``expected`` of a field, unless it ``holds``."""
         if not holds:
             raise FieldError(name, f"must be {expected}, found {asdict(self)[name]}.")
+
+    def require_choice(self, name: str, known: Iterable[str]) -> None:
+        """Raise ``FieldError`` with the nearest name for a field that is not ``known``."""
+        value, names = asdict(self)[name], list(known)
+        if value not in names:
+            expected = f"must be one of {', '.join(names)}, found {value}"
+            raise FieldError(name, expected + nearest(value, names))
 
     def require_at_least(self, least: float, *names: str) -> None:
         """Raise ``FieldError`` for a field of ``names`` that is below ``least``."""

@@ -4,18 +4,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from vkd.config import DistillationConfig
+from vkd.data.catalogue import PHOTOGRAPHS, SMALL
 from vkd.methods.catalogue import NO_METHOD, method_entry
 
-# What each data set reads beside the fields that all do.
+# What small images and photographs read, beside the fields that all do.
 SMALL_FIELDS = {"crop_padding", "flip", "train_fraction"}
 PHOTOGRAPH_FIELDS = {"input_size", "augmentation", "color_jitter", "flip", "max_corrupt"}
-DATASET_FIELDS = {
-    "digits": SMALL_FIELDS,
-    "fashion-mnist": SMALL_FIELDS,
-    "folder": PHOTOGRAPH_FIELDS,
-    "wds": PHOTOGRAPH_FIELDS,
-    "hfds": PHOTOGRAPH_FIELDS,
-}
 
 
 @dataclass(kw_only=True)
@@ -49,7 +43,7 @@ class ClassificationConfig(DistillationConfig):
     """
 
     task: str = "classification"
-    dataset: Literal["digits", "fashion-mnist", "folder", "wds", "hfds"] = "digits"
+    dataset: str = "digits"
     student: str = "conv_vit_digits"
     student_layer: str = "norm"
     teacher_layer: str = ""
@@ -106,11 +100,14 @@ class ClassificationConfig(DistillationConfig):
 
     def _check_read(self) -> None:
         every = SMALL_FIELDS | PHOTOGRAPH_FIELDS
+        datasets = SMALL | PHOTOGRAPHS
+        self.require_choice("dataset", datasets)
         if "data" in self.objects:
             self.require_unread(every | {"data_path"}, "data given as an object")
         else:
-            unread = every - DATASET_FIELDS[self.dataset]
-            unread |= {"data_path"} if self.dataset == "digits" else set()
+            read = SMALL_FIELDS if self.dataset in SMALL else PHOTOGRAPH_FIELDS
+            path = {"data_path"} if datasets[self.dataset].needs_path else set()
+            unread = (every | {"data_path"}) - read - path
             self.require_unread(unread, f"dataset {self.dataset}")
 
     @property

@@ -5,9 +5,10 @@ from dataclasses import replace
 from torch import nn
 
 from vkd.classification.config import ClassificationConfig
+from vkd.data.catalogue import SMALL
 from vkd.data.images import Splits
 from vkd.data.photographs import read_photographs
-from vkd.data.small import READERS, read_small
+from vkd.data.small import read_small
 from vkd.data.transforms import IMAGENET, evaluation_transform, training_transform
 from vkd.errors import as_user_error
 from vkd.inputs import InputFormat
@@ -26,7 +27,7 @@ def read_splits(config: ClassificationConfig, inputs: InputFormat) -> Splits:
         UserError: if they are not where the recipe says.
     """
     with as_user_error("data_path"):
-        if config.dataset in READERS:
+        if config.dataset in SMALL:
             return read_small(
                 config.dataset,
                 config.data_path,

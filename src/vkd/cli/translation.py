@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from vkd.cli import report_error, show_log
+from vkd.cli.command import report_error, show_log
 from vkd.config import TrainingConfig
 from vkd.errors import RunError, UserError, nearest
 from vkd.recipe import changed, config_of, read_recipe

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from vkd.data.catalogue import PHOTOGRAPHS, reader_of
 from vkd.data.shards import ShardReader, find_shards
 from vkd.errors import RunError, UserError
 
@@ -99,7 +100,7 @@ def read_photographs(
     Raises:
         UserError: if there is nothing at ``path``, or the parts have different classes.
     """
-    reading = {"folder": _folder, "wds": _shards, "hfds": _hugging_face}[kind]
+    reading = reader_of(PHOTOGRAPHS[kind])
     train = reading(path, "train", None)
     classes = train.class_to_idx if train is not None else None
     validation = reading(path, "validation", classes)
@@ -116,7 +117,8 @@ def _class_names(class_to_index: dict[str, int]) -> list[str]:
     return [str(name) for name, _ in sorted(class_to_index.items(), key=lambda item: item[1])]
 
 
-def _folder(path: str, split: str, classes: dict[str, int] | None) -> Any:
+def read_folder(path: str, split: str, classes: dict[str, int] | None) -> Any:
+    """Return the reader of a split of class folders; ``classes`` are those of training."""
     for name in _SPLITS[split]:
         folder = Path(path) / name
         if not (path and folder.is_dir()):
@@ -143,12 +145,14 @@ def _holds_files(folder: Path) -> bool:
     return any(entry.is_file() for entry in folder.iterdir())
 
 
-def _shards(path: str, split: str, classes: dict[str, int] | None) -> Any:
+def read_shards(path: str, split: str, classes: dict[str, int] | None) -> Any:
+    """Return the reader of a split of WebDataset's shards."""
     files = find_shards(path, _SPLITS[split])
     return ShardReader(files) if files else None
 
 
-def _hugging_face(path: str, split: str, classes: dict[str, int] | None) -> Any:
+def read_hugging_face(path: str, split: str, classes: dict[str, int] | None) -> Any:
+    """Return the reader of a split of a data set of Hugging Face."""
     try:
         import datasets
     except ImportError:

@@ -1,21 +1,15 @@
 """Small data sets that are read into memory whole, by name."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
 from torchvision.transforms import v2
 
-from vkd.data import digits, fashion_mnist
+from vkd.data.catalogue import SMALL, reader_of
 from vkd.data.images import Images, Splits
 from vkd.inputs import InputFormat
 
 Part = tuple[Tensor, Tensor]
-# Each returns training, validation and test (images in 0..1, labels), and the classes' names.
-READERS: dict[str, Callable[[str | Path], tuple[Part, Part, Part, list[str]]]] = {
-    "digits": digits.read,
-    "fashion-mnist": fashion_mnist.read,
-}
 
 
 def read_small(
@@ -28,13 +22,13 @@ def read_small(
     """Read a data set into memory and split it; the split is the same for every seed.
 
     Args:
-        name: one of ``READERS``.
+        name: one of ``vkd.data.catalogue.SMALL``.
         path: its folder, where it is not found by itself.
         crop_padding: zero padding in pixels before a random crop of training images.
         flip: mirror half of the training images.
         train_fraction: share of the training split to keep.
     """
-    train, validation, test, classes = READERS[name](path)
+    train, validation, test, classes = reader_of(SMALL[name])(path)
     kept = max(1, round(train_fraction * len(train[0])))
     train = (train[0][:kept], train[1][:kept])
     mean, std = train[0].mean().item(), train[0].std().item()

@@ -1,6 +1,5 @@
 """Digits on cluttered canvases: a detection data set in COCO's format, composed in memory."""
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -9,6 +8,7 @@ from PIL import Image
 
 from vkd.data import digits
 from vkd.detection.coco import Categories, CocoImages
+from vkd.detection.data import Request
 
 SIDE = 64
 SIZES = {"train": 3000, "validation": 200, "test": 400}
@@ -25,18 +25,12 @@ class DigitCanvases(CocoImages):
         return Image.fromarray(self.canvases[id]).convert("RGB")
 
 
-def read_digit_canvases(
-    training_transform: Callable, transform: Callable
-) -> dict[str, DigitCanvases]:
-    """Return the splits train, validation and test, whose digits are different ones."""
+def read_digit_canvases(request: Request) -> dict[str, CocoImages]:
+    """Return splits of canvases; the digits of train, validation and test are different ones."""
     categories = Categories(list(range(1, 11)), [str(digit) for digit in range(10)])
     return {
-        split: DigitCanvases(
-            *_compose_split(split),
-            categories,
-            training_transform if split == "train" else transform,
-        )
-        for split in SIZES
+        split: DigitCanvases(*_compose_split(split), categories, request.transform_of(split))
+        for split in request.splits
     }
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from vkd.config import DistillationConfig, Normalization
+from vkd.detection.catalogue import DETECTION_DATASETS
 
 
 @dataclass(kw_only=True)
@@ -35,7 +36,7 @@ class DetectionConfig(DistillationConfig):
     """
 
     task: str = "detection"
-    dataset: Literal["coco", "digits-detection"] = "coco"
+    dataset: str = "coco"
     student: str = "vidt_nano"
     architecture: Literal["vidt", "vidt_wo_neck"] = "vidt"
     num_classes: int = 0
@@ -85,8 +86,11 @@ class DetectionConfig(DistillationConfig):
             }
             for name, value in parts.items():
                 self.require(name, not value, "off with vidt_wo_neck")
-        if self.dataset == "digits-detection":
-            self.require_unread({"data_path"}, "dataset digits-detection")
+        self.require_choice("dataset", DETECTION_DATASETS)
+        entry = DETECTION_DATASETS[self.dataset]
+        if not entry.needs_path:
+            self.require_unread({"data_path"}, f"dataset {self.dataset}")
+        if not entry.has_masks:
             self.require("token_label_weight", not self.token_label_weight, "0 without masks")
 
     @classmethod

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from vkd.data.image_files import open_image
 from vkd.detection.coco import Categories, CocoImages, default_categories, detection_loader
 from vkd.detection.config import DetectionConfig
+from vkd.detection.data import read_detection
 from vkd.detection.drawing import write_drawing
 from vkd.detection.postprocess import best_detections
 from vkd.detection.spec import DetectionEvaluation, DetectionPrediction
-from vkd.detection.task import detector_cost, evaluate_detector, image_size, read_detection
+from vkd.detection.task import detector_cost, evaluate_detector, image_size
 from vkd.detection.transforms import detection_transform
 from vkd.errors import FieldError, UserError
 from vkd.models.checkpoints import Checkpoint, load_checkpoint

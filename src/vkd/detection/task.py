@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -13,20 +12,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vkd.detection.backbone_weights import load_backbone
-from vkd.detection.canvases import SIDE, read_digit_canvases
-from vkd.detection.coco import (
-    Categories,
-    CocoImages,
-    categories_of,
-    detection_loader,
-    read_coco,
-)
+from vkd.detection.canvases import SIDE
+from vkd.detection.coco import CocoImages, detection_loader
 from vkd.detection.config import DetectionConfig
+from vkd.detection.data import read_detection
 from vkd.detection.metrics import average_precision
 from vkd.detection.module import DetectionModule
 from vkd.detection.postprocess import best_detections, coco_records
 from vkd.detection.tokens import TokenLoss, TokenTeacher
-from vkd.detection.transforms import detection_training_transform, detection_transform
 from vkd.errors import FieldError, as_user_error
 from vkd.methods.build import build_method, check_signals
 from vkd.methods.method import Method, Sizes
@@ -156,49 +149,6 @@ def _method(config: DetectionConfig, objects: Objects) -> Callable[[Sizes], nn.M
             return build_method(config.method, sizes, config.method_options, values)
 
     return make
-
-
-def read_detection(
-    config: DetectionConfig,
-    categories: Categories | None = None,
-    splits: tuple[str, ...] = ("test",),
-    num_classes: int = 0,
-) -> dict[str, CocoImages]:
-    """Return splits of a recipe's data; of COCO, validation and test are both ``val``.
-
-    Args:
-        config: the recipe.
-        categories: of a trained detector; those of the data when left out.
-        splits: of train, validation and test.
-        num_classes: of a trained detector that does not name its categories.
-
-    Raises:
-        UserError: if data are not there, or hold categories that the detector does not know.
-    """
-    transforms = {
-        "train": detection_training_transform(
-            config.augmentation, config.short_side, config.long_side
-        )
-    }
-    plain = detection_transform(config.short_side, config.long_side)
-    if config.dataset == "digits-detection":
-        canvases = read_digit_canvases(transforms["train"], plain)
-        return {split: canvases[split] for split in splits}
-    found = {}
-    for split in splits:
-        folder, truth = read_coco(Path(config.data_path), "train" if split == "train" else "val")
-        categories = categories or categories_of(truth, num_classes or config.num_classes)
-        for entry in truth["categories"]:
-            if entry["id"] not in categories.labels:
-                raise FieldError(
-                    "data_path",
-                    f"{config.data_path} has the category {entry['name']!r} (id {entry['id']}), "
-                    f"which the {'training split' if len(splits) > 1 else 'model'} does not have.",
-                )
-        with_masks = split == "train" and config.token_label_weight > 0
-        transform = transforms.get(split, plain)
-        found[split] = CocoImages(folder, truth, categories, transform, with_masks)
-    return found
 
 
 @torch.no_grad()

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from vkd.config import DistillationConfig, FrozenNetwork, Normalization
+from vkd.data.catalogue import SMALL
 
 INCEPTION = "inception"
+CIFAR = ("cifar10", "cifar100")
 
 
 @dataclass(kw_only=True)
@@ -37,7 +39,7 @@ class GenerationConfig(DistillationConfig):
     """
 
     task: str = "generation"
-    dataset: Literal["digits", "fashion-mnist", "cifar10", "cifar100", "folder", "hfds"] = "digits"
+    dataset: str = "digits"
     fraction: float = 1.0
     subset_seed: int = 0
     student: str = "biggan"
@@ -82,8 +84,9 @@ class GenerationConfig(DistillationConfig):
         else:
             given = self.extractor_checkpoint or self.extractor_recipe
             self.require("extractor_checkpoint", bool(given), "given with a local extractor")
-        if self.dataset == "digits":
-            self.require_unread({"data_path"}, "dataset digits")
+        self.require_choice("dataset", [*SMALL, *CIFAR, "folder", "hfds"])
+        if self.dataset in SMALL and not SMALL[self.dataset].needs_path:
+            self.require_unread({"data_path"}, f"dataset {self.dataset}")
 
     def frozen_networks(self) -> list[FrozenNetwork]:
         """Return the teacher, and the extractor if it has a recipe."""

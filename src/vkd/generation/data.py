@@ -11,9 +11,9 @@ from torch.utils.data import Dataset, Subset
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.transforms import v2
 
+from vkd.data.catalogue import SMALL, reader_of
 from vkd.data.images import Images
 from vkd.data.photographs import read_photographs
-from vkd.data.small import READERS
 from vkd.errors import FieldError, RunError, as_user_error
 from vkd.generation.config import GenerationConfig
 from vkd.inputs import InputFormat
@@ -77,8 +77,8 @@ def read_generation(
     train: Any
     validation: Any
     mirror = v2.RandomHorizontalFlip() if flip else None
-    if name in READERS:
-        first, *rest, classes = READERS[name](path)
+    if name in SMALL:
+        first, *rest, classes = reader_of(SMALL[name])(path)
         train = Images(_sized(first[0]), first[1], mirror)
         validation, test = (Images(_sized(images), labels) for images, labels in rest)
         labels, channels = first[1], first[0].shape[1]
