@@ -1,69 +1,51 @@
-"""What the comparisons of methods share: runs side by side, weights by validation, tables."""
+"""What the benchmarks of methods share: results beside the tables, and tables in Markdown."""
 
 import json
-import multiprocessing
-import os
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vkd.comparison.tuning import Trial
 from vkd.reporting.environment import environment
 from vkd.reporting.statistics import mean_and_deviation, paired_interval
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def pool(processes: int = 0) -> ProcessPoolExecutor:
-    """Return processes, one for each core unless told otherwise, to train in."""
-    return ProcessPoolExecutor(processes or os.cpu_count(), multiprocessing.get_context("spawn"))
-
-
 def write_results(name: str, content: dict[str, Any]) -> None:
-    """Write results with the environment that made them; where networks lay is left out."""
-    recipe = content.get("recipe", {})
-    told = {key: value for key, value in recipe.items() if not key.endswith("_checkpoint")}
-    content = content | ({"recipe": told} if recipe else {})
+    """Write results with the environment that made them; paths of networks are left out."""
+    recipe = {k: v for k, v in content.get("recipe", {}).items() if not k.endswith("_checkpoint")}
+    content = content | ({"recipe": recipe} if recipe else {})
     text = json.dumps({"environment": environment()} | content, indent=1)
     (RESULTS / name).write_text(text + "\n")
 
 
-def best_weights(name: str, is_better: Any = max) -> dict[str, dict[str, float]]:
-    """Return each method's best weight by ``validation`` in the rows of committed results.
-
-    ``is_better`` is max or min.
-    """
-    rows = json.loads((RESULTS / name).read_text())["runs"]
-    methods = dict.fromkeys(row["method"] for row in rows)
-    best = {
-        method: is_better(
-            (row for row in rows if row["method"] == method), key=lambda row: row["validation"]
-        )
-        for method in methods
-    }
-    return {
-        method: {key: row[key] for key in row if key.endswith("_weight")}
-        for method, row in best.items()
-    }
+def read_rows(name: str) -> list[dict[str, Any]]:
+    """Return the rows of committed results of tuning."""
+    return json.loads((RESULTS / name).read_text())["runs"]
 
 
-def folder_name(method: str, number: float) -> str:
-    """Return the name of a run's folder, of its method and seed or weight."""
-    return f"{method}-{number}".replace(" ", "-").replace(",", "").replace(":", "")
+def trial_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return a row for each trial, with its changes and validation metric of every seed."""
+    return [
+        {"method": trial.variant, **trial.changes, "validation": trial.validation}
+        for trial in trials
+    ]
 
 
-def by_method(
-    names: list[tuple[int, str]], results: Iterable[dict[str, float]], metrics: tuple[str, ...]
-) -> dict[str, dict[str, list[float]]]:
-    """Return {metric: {method: values by seed}} of the runs ``names`` (seed, method), each printed
-    as its result comes."""
-    methods = dict.fromkeys(method for _, method in names)
-    found: dict[str, dict[str, list[float]]] = {m: {name: [] for name in methods} for m in metrics}
-    for (seed, method), result in zip(names, results, strict=True):
-        for metric in metrics:
-            found[metric][method].append(result[metric])
-        print(method, seed, {m: round(result[m], 3) for m in metrics}, flush=True)
+def chosen_weights(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the changes of each tuned method that its compared runs have."""
+    found: dict[str, dict[str, Any]] = {}
+    for trial in results["tuning"]:
+        values = results["recipe"] | results["settings"][trial["variant"]]
+        if all(values[name] == value for name, value in trial["changes"].items()):
+            found[trial["variant"]] = trial["changes"]
     return found
+
+
+def by_metric(results: dict[str, Any], metrics: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """Return {metric: {method: values by seed}} of a comparison."""
+    return {m: {name: found[m] for name, found in results["methods"].items()} for m in metrics}
 
 
 def tables(found: dict[str, dict[str, list[float]]], reference: str) -> list[str]:

@@ -28,6 +28,7 @@ ALLOWED = {
     "reporting": {"errors", "config", "projection", "training", "reporting"},
     "api": {*SHARED, "tasks", "recipe", "reporting", "api"},
     "comparison": {*SHARED, "tasks", "recipe", "reporting", "api", "comparison"},
+    "demo": {"errors", "reporting", "api", "comparison", "demo"},
 }
 
 

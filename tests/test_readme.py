@@ -13,13 +13,15 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.mark.slow
-def test_the_python_examples_run():
+def test_the_python_examples_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     examples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     names = {}
     for example in examples:
         exec(example, names)
     assert names["loss"].isfinite()
+    assert 0 <= names["metrics"]["accuracy"] <= 100
     assert names["distiller"].loss.projection.parameter.grad.abs().sum() > 0
     assert names["found"]["pred_logits"].shape == (2, 100, 91)
     assert names["found"]["pred_boxes"].shape == (2, 100, 4)
@@ -41,7 +43,7 @@ def test_the_flags_exist(capsys):
     ]
     assert len(lines) > 15
     for _, command, *words in lines:
-        recipe = words[:1] if command in ("train", "cache") else []
+        recipe = words[:1] if command in ("train", "cache", "compare") else []
         assert main([command, *recipe, "--help"]) == 0
         told = capsys.readouterr().out
         for flag in (word for word in words if word.startswith("--")):

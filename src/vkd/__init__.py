@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from vkd.api.export import export as export
     from vkd.api.predict import predict as predict
     from vkd.api.train import train as train
+    from vkd.comparison.compare import compare as compare
     from vkd.data.images import splits_of as splits_of
     from vkd.distiller import Distiller as Distiller
     from vkd.features import layers as layers
@@ -32,6 +33,7 @@ _HOME = {
     "OrthogonalProjection": "projection",
     "VkDLoss": "loss",
     "cache": "api.cache",
+    "compare": "comparison.compare",
     "create_model": "models",
     "evaluate": "api.evaluate",
     "export": "api.export",

@@ -177,12 +177,12 @@ class Distiller(nn.Module):
         batch: Any = inputs if images is None else images
         output = call(self.student, batch)
         features = {layer: self._pool(tap.take()) for layer, tap in self._taps.items()}
-        taught = [teacher(batch, indices) for teacher in self.teachers]
+        outputs = [teacher(batch, indices) for teacher in self.teachers]
         terms = []
         for pair, loss in zip(self._pairs, self.losses.values(), strict=True):
-            theirs = taught[pair.teacher].features[pair.teacher_layer]
+            theirs = outputs[pair.teacher].features[pair.teacher_layer]
             terms.append(pair.weight * loss(features[pair.student_layer], theirs))
-        return DistillerOutput(output, torch.stack(terms).sum(), taught[0].logits)
+        return DistillerOutput(output, torch.stack(terms).sum(), outputs[0].logits)
 
     def close(self) -> None:
         """Remove all taps from student and teachers.
@@ -238,7 +238,7 @@ class Distiller(nn.Module):
 def adapter_for(student: nn.Module, teacher: nn.Module) -> InputAdapter | None:
     """Return what turns the student's images into the teacher's, by timm's ``pretrained_cfg``.
 
-    None where either does not tell how its images are normalised.
+    None where either config has no normalisation.
     """
     known = _config(teacher)
     ours, theirs = (InputFormat.from_pretrained_cfg(_config(model)) for model in (student, teacher))
@@ -246,7 +246,7 @@ def adapter_for(student: nn.Module, teacher: nn.Module) -> InputAdapter | None:
         return None
     size = theirs.size if known.get("fixed_input_size") else None
     if size is not None:
-        # The config tells the published size; a model built for another one knows better.
+        # The config has the published size; a model built for another one has its own.
         size = getattr(getattr(teacher, "patch_embed", None), "img_size", None) or size
     return InputAdapter(ours, replace(theirs, size=size))
 
@@ -325,7 +325,7 @@ def _require_apart(student: nn.Module, teacher: nn.Module | Teacher) -> None:
 
 
 def _known_layer(widths: Mapping[str, int], layer: str | None, teacher: int) -> str:
-    """The name of a wanted layer; None is the only one."""
+    """The name of a chosen layer; None is the only one."""
     if layer is None and len(widths) == 1:
         return next(iter(widths))
     if layer is None:

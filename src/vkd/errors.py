@@ -23,7 +23,12 @@ class FieldError(UserError):
 
     def __init__(self, field: str, text: str) -> None:
         super().__init__(field + text if text.startswith(":") else f"{field} {text}")
-        self.field = field
+        self.field, self.text = field, text
+
+    def __reduce__(self) -> tuple[type["FieldError"], tuple[str, str]]:
+        # Exceptions are pickled by their message alone, which would lose the field between
+        # processes.
+        return type(self), (self.field, self.text)
 
     def for_command_line(self) -> str:
         """Return the message with the flag in place of the argument."""

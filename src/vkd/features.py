@@ -59,7 +59,7 @@ class FeatureTap:
 
         Raises:
             RuntimeError: if the layer has not run since the last call.
-            ValueError: if the output has no such part, or several and no key tells which.
+            ValueError: if the output has no such part, or several and no key.
         """
         output, self._output = self._output, None
         if output is None:
@@ -180,12 +180,12 @@ def pooling(layout: str | Pool = "auto", prefix_tokens: int = 0) -> Pool:
 
     Args:
         layout: ``NCHW`` or ``NHWC`` maps; ``NLC`` tokens; ``token`` for the first token alone;
-            ``auto`` to tell from the shape (maps whose equal sides come last are NCHW, whose
+            ``auto`` to infer it from the shape (maps whose equal sides come last are NCHW, whose
             equal sides come first are NHWC); or a function, returned as it is.
         prefix_tokens: class or register tokens at the start of NLC that the mean leaves out.
 
     Raises:
-        ValueError: for an unknown layout, or when ``auto`` cannot tell.
+        ValueError: for an unknown layout, or when ``auto`` cannot infer it.
     """
     if callable(layout):
         return layout
@@ -215,7 +215,7 @@ def _layout_of(features: Tensor) -> str:
         if first == second and second != third:
             return "NHWC"
     raise ValueError(
-        f"Cannot tell the layout of features of shape {tuple(features.shape)}; "
+        f"Cannot infer the layout of features of shape {tuple(features.shape)}; "
         "name it with pool=, for example pool='NCHW', or give a function that returns (N, D)."
     )
 

@@ -57,7 +57,7 @@ class InputFormat:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "InputFormat":
-        """Return the format of ``as_dict``, or of weights files that tell a ``shape`` (C, H, W).
+        """Return the format of ``as_dict``, or of weights files with a ``shape`` (C, H, W).
 
         Raises:
             ValueError: if ``mean`` or ``std`` are absent, or the shape has other channels.
@@ -80,7 +80,7 @@ class InputFormat:
 
     @classmethod
     def from_pretrained_cfg(cls, cfg: Mapping[str, Any]) -> "InputFormat | None":
-        """Return the format that timm's ``pretrained_cfg`` tells; None where it has no mean."""
+        """Return the format of timm's ``pretrained_cfg``; None where it has no mean."""
         mean, std = cfg.get("mean"), cfg.get("std")
         if not mean or not std:
             return None
@@ -102,7 +102,7 @@ class InputAdapter(nn.Module):
 
     Args:
         source: of the images that come.
-        target: of those that are wanted; without a size they keep theirs.
+        target: of those to return; without a size they keep theirs.
         resize: ``bicubic`` normalises, then resizes with antialiasing; ``area`` resizes, then
             normalises: by averages where images become lower, else bilinear.
 

@@ -1,9 +1,9 @@
 """A teacher's outputs on disk: written once, then found by row; no network is needed any more.
 
-A store is a folder with ``store.json``, which tells what it holds, and numbered safetensors files
+A store is a folder with ``store.json``, which describes it, and numbered safetensors files
 of so many rows each: tensors ``features`` of the only layer, or ``features:LAYER`` of each of
 several, and ``logits`` where there are any. The files are mapped into memory, so that only rows
-that are asked for are read. A file appears whole or not at all, so what was interrupted can go on.
+that are used are read. A file appears whole or not at all, so that a store can be completed.
 """
 
 import json
@@ -130,7 +130,7 @@ def write_rows(file: Path, outputs: TeacherOutput, dtype: str) -> None:
 class DiskTeacher:
     """Finds a teacher's outputs in a store by row; see ``vkd.teacher.StoredTeacher``.
 
-    Where a store does not tell the name of its only layer, the name is empty.
+    Where a store does not name its only layer, the name is empty.
 
     Args:
         folder: the store.
@@ -146,15 +146,15 @@ class DiskTeacher:
         if missing:
             raise ValueError(
                 f"{folder} is incomplete, {len(missing)} of {self.description.files} files are "
-                "missing; the command that made it goes on where it stopped."
+                "missing; the same command completes it."
             )
-        # All at once: mapping a file reads nothing but its header, and tells whether it is whole.
+        # All at once: mapping a file reads only its header, and fails where it is not whole.
         self._parts = [_mapped(file_of(folder, n)) for n in range(self.description.files)]
         for number, part in enumerate(self._parts):
             if widths_of(part) != (self.widths, self.num_classes):
                 raise ValueError(
-                    f"{file_of(folder, number)} does not fit its store: it has {_told(part)}, the "
-                    f"first file {_told(self._parts[0])}."
+                    f"{file_of(folder, number)} does not fit its store: it has {_named(part)}, the "
+                    f"first file {_named(self._parts[0])}."
                 )
 
     @property
@@ -197,7 +197,7 @@ def _all(outputs: TeacherOutput) -> list[Tensor]:
     return [*outputs.features.values(), *logits]
 
 
-def _told(outputs: TeacherOutput) -> str:
+def _named(outputs: TeacherOutput) -> str:
     widths, classes = widths_of(outputs)
     features = ", ".join(f"{width} of {layer!r}" for layer, width in widths.items())
     return f"{features[:60]} features and {classes or 'no'} logits"
@@ -206,12 +206,12 @@ def _told(outputs: TeacherOutput) -> str:
 def _mapped(file: Path) -> TeacherOutput:
     try:
         with safe_open(file, "pt") as tensors:
-            told = (tensors.metadata() or {}).get("layers")
-            layers = json.loads(told) if told else [""]
+            named = (tensors.metadata() or {}).get("layers")
+            layers = json.loads(named) if named else [""]
             names = [_FEATURES] if len(layers) == 1 else [f"{_FEATURES}:{name}" for name in layers]
             parts = [tensors.get_tensor(name) for name in names]
-            # Files that do not tell their layers always have logits.
-            has_logits = told is None or _LOGITS in tensors.keys()  # noqa: SIM118
+            # Files that do not name their layers always have logits.
+            has_logits = named is None or _LOGITS in tensors.keys()  # noqa: SIM118
             logits = tensors.get_tensor(_LOGITS) if has_logits else None
             return TeacherOutput(dict(zip(layers, parts, strict=True)), logits)
     except (OSError, SafetensorError, ValueError) as error:

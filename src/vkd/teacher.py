@@ -1,4 +1,4 @@
-"""The teacher as tasks see it: features and logits of a batch, whoever computes them."""
+"""What a teacher is: features and logits of a batch, computed or stored."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -63,7 +63,7 @@ class Teacher(Protocol):
 
 @runtime_checkable
 class StoredTeacher(Protocol):
-    """A teacher whose outputs are found by ``indices`` alone, and which tells their widths.
+    """A teacher whose outputs are found by ``indices`` alone, and whose widths are known.
 
     Attributes:
         widths: number of features by layer.
@@ -154,7 +154,7 @@ class MemoryTeacher:
     in a run that is resumed. Then teacher and images are let go.
 
     Args:
-        teacher: computes the outputs; runs over two images here, to tell ``widths``.
+        teacher: computes the outputs; runs over two images here, for ``widths``.
         images: the whole data set (N, C, H, W), in the order of its indices.
         batch_size: images in a batch of the teacher, above 0.
 

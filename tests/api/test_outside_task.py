@@ -95,7 +95,7 @@ def test_the_command_resumes_and_evaluates_it(toy, recipe, tmp_path, capsys):
 
 
 def test_names_cannot_be_taken_twice(toy):
-    with pytest.raises(UserError, match="There is a task .detection. already"):
+    with pytest.raises(UserError, match="There is a task 'detection' already"):
         vkd.register_task(
             TaskSpec(name="detection", config=toy.LineConfig, task="x:y", evaluate="x:y")
         )

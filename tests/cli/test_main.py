@@ -106,6 +106,7 @@ def test_help_lists_only_commands_that_work(vkd, capsys):
         "demo",
         "train",
         "eval",
+        "compare",
         "predict",
         "cache",
         "convert",
@@ -113,6 +114,7 @@ def test_help_lists_only_commands_that_work(vkd, capsys):
         "report",
         "recipes",
         "models",
+        "layers",
     ]
     for command in commands:
         assert main([command, "--help"]) == 0

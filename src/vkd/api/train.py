@@ -12,7 +12,7 @@ from vkd.config import DistillationConfig, TrainingConfig
 from vkd.errors import FieldError
 from vkd.recipe import as_config
 from vkd.reporting.model_card import write_model_card
-from vkd.tasks import task_of
+from vkd.tasks import check_method, task_of
 from vkd.training.checkpoint import open_run_folder
 from vkd.training.optimization import check_training
 from vkd.training.spec import resolve
@@ -41,7 +41,7 @@ def train(
     Args:
         recipe: name, YAML file, or config.
         folder: the run folder; ``runs/RECIPE`` by default.
-        resume: go on with the run in the folder from its last checkpoint.
+        resume: resume the run in the folder from its last checkpoint.
         show: print progress.
         student: your own network in place of the recipe's, or the name of another.
         teacher: the same, or anything with the interface of ``vkd.teacher.Teacher``.
@@ -51,7 +51,7 @@ def train(
         **changes: fields of the recipe to change, for example ``epochs=3``.
 
     Raises:
-        UserError: if the folder is taken, or the recipe asks for what is not there.
+        UserError: if the folder is taken, or something that the recipe names does not exist.
         RunError: if training diverges.
     """
     named = {"student": student, "teacher": teacher}
@@ -75,7 +75,7 @@ def train(
 
 
 def _given(objects: Objects) -> dict[str, Any]:
-    """What the recipe says of objects: their types, as the rest cannot be built again."""
+    """What the recipe records of objects: their types, as the rest cannot be rebuilt."""
     given = objects.given()
     return {"objects": given} if given else {}
 
@@ -85,6 +85,8 @@ def _check(config: TrainingConfig, objects: Objects) -> None:
     check_trackers(config.tracker_names)
     check_names(config)
     missing_networks(config)
+    if objects.loss is None:
+        check_method(config)
     is_weightless = isinstance(config, DistillationConfig) and not config.feature_weight
     if objects.loss is not None and is_weightless:
         raise FieldError("feature_weight", "is 0, so the loss that is given would have no effect.")

@@ -120,10 +120,23 @@ def distillation_of(
     return Distillation(teacher, methods, tap, pool, samples, is_mixed)
 
 
-def _method(name: str, config: ClassificationConfig, sizes: Sizes, is_mixed: bool) -> Method:
+def check_methods(config: ClassificationConfig) -> None:
+    """Raise ``UserError`` for a method that cannot compare the recipe's images."""
+    is_mixed = bool(config.mixup or config.cutmix)
+    if config.compares_features:
+        _check(config.method, is_mixed)
+    if config.logit_weight:
+        _check(config.logit_method, is_mixed)
+
+
+def _check(name: str, is_mixed: bool) -> None:
     available = set(Signals._fields) - ({"indices"} if is_mixed else set())
     with as_user_error("method"):
         check_signals(name, available, "mixed images" if is_mixed else "images")
+
+
+def _method(name: str, config: ClassificationConfig, sizes: Sizes, is_mixed: bool) -> Method:
+    _check(name, is_mixed)
     options = config.method_options if name == config.method else {}
     with as_user_error("method_options"):
         return build_method(name, sizes, options, config.method_values())

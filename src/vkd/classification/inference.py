@@ -52,7 +52,7 @@ def evaluate(
 def input_format(config: ClassificationConfig, checkpoint: Checkpoint) -> InputFormat:
     """Return how a checkpoint's model takes images.
 
-    As its file says; else as the model is published, at the size that the weights tell; else as
+    As its file says; else as the model is published, at the size of the weights; else as
     the recipe has it.
     """
     if checkpoint.inputs:
@@ -72,7 +72,7 @@ def _model(
     shape: tuple[int, ...] = (),
     classes: int = 0,
 ) -> nn.Module:
-    """The checkpoint's network, in eval mode; the weights tell what is not given."""
+    """The checkpoint's network, in eval mode; the weights determine what is not given."""
     if objects.student is not None:
         return load_checkpoint(objects.student, checkpoint).eval()
     options = fitting_options(config.student, shape, classes) if shape else {}
@@ -89,7 +89,7 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Return the class and its probability for each image file.
 
-    What the checkpoint says of its classes and inputs is followed; without, ImageNet's are taken.
+    Classes and inputs are the checkpoint's; ImageNet's where it names none.
 
     Raises:
         UserError: if a file is not an image, or the checkpoint does not fit.

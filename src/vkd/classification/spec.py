@@ -1,7 +1,7 @@
 """Classification as it is registered."""
 
 from vkd.classification.config import ClassificationConfig
-from vkd.training.spec import TaskSpec
+from vkd.training.spec import Metric, TaskSpec
 
 CLASSIFICATION = TaskSpec(
     name="classification",
@@ -11,4 +11,6 @@ CLASSIFICATION = TaskSpec(
     predict="vkd.classification.inference:predict",
     export="vkd.classification.inference:export_inputs",
     cache="vkd.classification.cache:StoreFiller",
+    check="vkd.classification.distillation:check_methods",
+    metric=Metric("accuracy", "%"),
 )

@@ -100,7 +100,7 @@ def _teacher_format(network: nn.Module, inputs: dict) -> InputFormat | None:
         return None
     size = found.size if published.get("fixed_input_size") else None
     if size is not None:
-        # The config tells the published size; a network built for another one has its own.
+        # The config has the published size; a network built for another one has its own.
         size = getattr(getattr(network, "patch_embed", None), "img_size", None) or size
     return replace(found, size=size)
 
@@ -119,8 +119,8 @@ def _store(config: ClassificationConfig, splits: Splits) -> DiskTeacher:
     with as_user_error("teacher_store"):
         store = DiskTeacher(Path(config.teacher_store))
     found = store.description
-    wanted = describe_store(config, splits, found.views, found.seed, found.dtype)
-    for name, value in wanted.recipe.items():
+    expected = describe_store(config, splits, found.views, found.seed, found.dtype)
+    for name, value in expected.recipe.items():
         # A run whose teacher would be trained first does not say where that one is.
         if value != found.recipe[name] and (value or name != "teacher_checkpoint"):
             raise FieldError(
@@ -128,10 +128,10 @@ def _store(config: ClassificationConfig, splits: Splits) -> DiskTeacher:
                 f"{config.teacher_store} was made with {name} {found.recipe[name]!r}, the recipe "
                 f"has {value!r}.",
             )
-    if (found.images, found.classes) != (wanted.images, wanted.classes):
+    if (found.images, found.classes) != (expected.images, expected.classes):
         raise FieldError(
             "teacher_store",
             f"{config.teacher_store} was made of {found.images} images in {len(found.classes)} "
-            f"classes, the data has {wanted.images} in {len(wanted.classes)}.",
+            f"classes, the data has {expected.images} in {len(expected.classes)}.",
         )
     return store

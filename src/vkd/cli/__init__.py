@@ -13,6 +13,7 @@ HELP = {
     "demo": "show the method on scikit-learn's digits in a few minutes",
     "train": "train by a recipe",
     "eval": "print a checkpoint's metrics on the test split",
+    "compare": "compare methods: tuned on validation, paired differences on the test split",
     "predict": "classes or boxes of images, or generated images",
     "cache": "store a teacher's outputs, so that students need no teacher",
     "convert": "turn a published checkpoint into safetensors",
@@ -38,8 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a list, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        print("vkd: interrupted; `--resume` goes on from the last checkpoint.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        text = str(stop) or "interrupted; `--resume` continues from the last checkpoint."
+        print(f"vkd: {text}", file=sys.stderr)
         return 130
 
 

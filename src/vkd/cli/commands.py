@@ -19,6 +19,7 @@ from vkd.cli.flags import (
 from vkd.cli.parser import Parser
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError, UserError
+from vkd.methods.catalogue import METHODS, NO_METHOD
 from vkd.recipe import changed, config_of, read_recipe, recipe_names, recipe_summary
 from vkd.tasks import TASKS
 
@@ -30,13 +31,16 @@ def demo(arguments: list[str]) -> None:
     """``vkd demo``"""
     parser = Parser(prog="vkd demo", description="Distil a digit classifier, by each method.")
     parser.add_argument("--output", default="demo", help="new folder for results and report")
-    parser.add_argument("--seeds", type=int, default=5, help="students of each method")
+    parser.add_argument("--full", action="store_true", help="5 seeds and the grid: some minutes")
+    parser.add_argument("--seeds", type=int | None, help="students of each method; 3, or 5 in full")
     parser.add_argument("--epochs", type=int, default=0, help="0 for the recipes' own")
-    parser.add_argument("--grid", type=bool, default=True, help="projection x normalisation too")
+    parser.add_argument("--grid", type=bool | None, help="projection x normalisation too")
     flags = parser.parse_args(arguments)
     from vkd.demo.run import run_demo
 
-    run_demo(Path(flags.output), flags.seeds, flags.epochs, flags.grid)
+    seeds = flags.seeds if flags.seeds is not None else 5 if flags.full else 3
+    grid = flags.grid if flags.grid is not None else flags.full
+    run_demo(Path(flags.output), seeds, flags.epochs, grid)
 
 
 def train(arguments: list[str]) -> None:
@@ -44,7 +48,7 @@ def train(arguments: list[str]) -> None:
 
     def add_flags(parser: Parser, recipe: str) -> None:
         parser.add_argument("--output", default=f"runs/{recipe}", help="run folder")
-        parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+        parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint")
 
     config, flags = _recipe("train", arguments, add_flags, "[--output FOLDER] [--resume]")
     from vkd.api.train import end_processes, train
@@ -52,6 +56,44 @@ def train(arguments: list[str]) -> None:
     metrics = train(config, flags.output, resume=flags.resume)
     print_metrics(metrics | {"run": flags.output})
     end_processes()
+
+
+def compare(arguments: list[str]) -> None:
+    """``vkd compare RECIPE --methods A,B``"""
+
+    def add_flags(parser: Parser, recipe: str) -> None:
+        add = parser.add_argument
+        add("--methods", type=str, default="", help="names with commas between; none: alone")
+        add("--seeds", type=int, default=3, help="runs of each method")
+        add("--reference", type=str, default="", help="for differences; the first by default")
+        add("--tune", action="store_true", help="choose weights on the validation split first")
+        add("--tune_epochs", type=int, default=0, help="of a trial; 0 for the recipe's")
+        add("--tune_seeds", type=int, default=1, help="runs of each trial")
+        add("--processes", type=int, default=0, help="runs side by side; 0: one on each core")
+        add("--output", default=f"comparisons/{recipe}", help="folder; continues what is in it")
+
+    usage = "--methods A,B [--seeds N] [--tune] [--output FOLDER]"
+    config, flags = _recipe("compare", arguments, add_flags, usage, {"trackers": ""})
+    methods = [name.strip() for name in flags.methods.split(",") if name.strip()]
+    if not methods:
+        raise FieldError("methods", f"is required: names of {', '.join([*METHODS, NO_METHOD])}.")
+    if not flags.tune and (flags.tune_epochs or flags.tune_seeds != 1):
+        raise FieldError("tune", "must be given for --tune-epochs and --tune-seeds.")
+    from rich.console import Console
+
+    from vkd.comparison.compare import compare
+    from vkd.comparison.tables import tables
+    from vkd.comparison.tuning import Tuning
+
+    tuning = Tuning(seeds=flags.tune_seeds, epochs=flags.tune_epochs) if flags.tune else False
+    results = compare(
+        config, methods, flags.output, seeds=flags.seeds, reference=flags.reference,
+        tuning=tuning, processes=flags.processes, trackers=config.trackers,
+    )  # fmt: skip
+    console = Console()
+    for table in tables(results):
+        console.print(table)
+    print(f"report: {flags.output}/report.html")
 
 
 def cache(arguments: list[str]) -> None:
@@ -74,10 +116,14 @@ def cache(arguments: list[str]) -> None:
 
 
 def _recipe(
-    command: str, arguments: list[str], add_flags: Callable[[Parser, str], None], usage: str
+    command: str,
+    arguments: list[str],
+    add_flags: Callable[[Parser, str], None],
+    usage: str,
+    defaults: dict[str, Any] | None = None,
 ) -> tuple[TrainingConfig, Any]:
-    """The recipe that ``arguments`` name first, changed by the flags that follow, and all flags;
-    ``add_flags`` adds the command's own."""
+    """The recipe that ``arguments`` name first, changed by ``defaults`` and by the flags that
+    follow, and all flags; ``add_flags`` adds the command's own."""
     recipe, *rest = arguments or ["--help"]
     if recipe in ("-h", "--help"):
         print(f"usage: vkd {command} RECIPE {usage} [--FIELD VALUE ...]\n\n"
@@ -86,7 +132,7 @@ def _recipe(
         raise SystemExit(0)
     if recipe.startswith("-"):
         raise UserError(f"vkd {command} takes the recipe first, found {recipe}.")
-    values = read_recipe(recipe)
+    values = read_recipe(recipe) | (defaults or {})
     parser = Parser(
         prog=f"vkd {command} {recipe}", usage=f"vkd {command} {recipe} {usage} [--FIELD VALUE ...]"
     )

@@ -88,4 +88,3 @@ def given_options(flags: Any, names: Iterable[str]) -> dict[str, Any]:
 def option_names(kinds: dict[str, type]) -> list[str]:
     """Return the names of the options of all tasks."""
     return list(dict.fromkeys(item.name for kind in kinds.values() for item in fields(kind)))
-

@@ -1,6 +1,6 @@
 """WebDataset shards as a reader with random access.
 
-timm's own reader is a stream: it cannot go on where a run stopped, nor share images among
+timm's own reader is a stream: it cannot resume where a run stopped, nor share images among
 processes so that each counts once. Here the shards' headers are read once and images by offset.
 """
 

@@ -1,72 +1,88 @@
-"""`vkd demo`: runs the experiment, prints the table and writes results, plots and a report."""
+"""`vkd demo`: compares methods on digits and prints and writes what was found."""
 
-import json
-import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from vkd.demo.experiment import GRID, METHODS, run_all, student_jobs, train_teacher
-from vkd.demo.report import write_demo_report
-from vkd.demo.results import GRID_SEEDS, tables
-from vkd.errors import UserError
-from vkd.reporting.environment import environment
+from vkd.comparison.compare import compare
+from vkd.comparison.page import write_comparison_page
+from vkd.comparison.results import RESULTS, read_results
+from vkd.comparison.runs import write_json
+from vkd.comparison.tables import tables
+from vkd.demo.methods import GRID, GRID_SEEDS, METHODS, NAMES, SAME
+from vkd.demo.results import grid_section, grid_table
+from vkd.errors import FieldError
+
+_DATASET = "scikit-learn digits: 718 training, 180 validation, 899 test images of 8x8"
 
 
-def run_demo(folder: Path, seeds: int = 5, epochs: int = 0, grid: bool = True) -> dict[str, Any]:
-    """Run the demonstration into a new folder and return what ``results.json`` holds.
+def run_demo(folder: Path, seeds: int = 3, epochs: int = 0, grid: bool = False) -> dict[str, Any]:
+    """Run the demonstration into a folder and return what ``results.json`` holds.
 
     Args:
-        folder: where the runs, ``results.json``, plots and ``report.html`` go; must be new.
-        seeds: students of each method, at least 2 (the grid takes at most 2).
+        folder: for the runs, ``results.json`` and ``report.html``; new, or that of a
+            demonstration that was interrupted, which is continued.
+        seeds: students of each method, at least 2 (the grid takes 2).
         epochs: of students and teacher; 0 for the recipes' own.
         grid: also run projection x normalisation.
 
     Raises:
-        UserError: if the folder is not empty or there are too few seeds.
+        UserError: if the folder holds something else or there are too few seeds.
     """
     if seeds < 2:
-        raise UserError(f"--seeds must be at least 2, found {seeds}.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--output {folder} exists already; name a new folder.")
-    overrides = {"epochs": epochs, "warmup_epochs": 0} if epochs else {}
+        raise FieldError("seeds", f"must be at least 2, found {seeds}.")
+    if read_results(folder):
+        raise FieldError("output", f"{folder} exists already; name a new folder.")
+    methods = METHODS | ({name: GRID[name] for name in GRID if name not in SAME} if grid else {})
+    short: dict[str, Any] = {"epochs": epochs, "warmup_epochs": 0} if epochs else {}
     console = Console()
-    began = time.monotonic()
-    console.print("Training a CNN teacher on 718 digits ...")
-    teacher = train_teacher(folder / "teacher", overrides)
-    console.print(f"The teacher classifies {teacher:.1f} % of 899 test digits.")
-    jobs = [
-        job
-        for job in student_jobs(folder, seeds, overrides, grid)
-        if job.method in METHODS or job.seed < GRID_SEEDS
-    ]
-    accuracies: dict[str, dict[int, float]] = defaultdict(dict)
-    with console.status("") as status:
-        for done, (job, accuracy) in enumerate(run_all(jobs), 1):
-            accuracies[job.method][job.seed] = accuracy
-            line = f"student {done}/{len(jobs)}: {job.method}, seed {job.seed}: {accuracy:.1f} %"
-            status.update(line)
-            if not console.is_terminal:
-                console.print(line)
-    results = {
-        "dataset": "scikit-learn digits: 718 training, 180 validation, 899 test images of 8x8",
-        "teacher": teacher,
-        "methods": {
-            name: {"accuracy": [by_seed[seed] for seed in sorted(by_seed)]}
-            for name, by_seed in sorted(accuracies.items(), key=lambda item: _order(item[0]))
-        },
-        "seconds": round(time.monotonic() - began, 1),
-        "environment": environment(),
-    }
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    for table in tables(results):
-        console.print(table)
-    report = write_demo_report(folder)
+    console.print(f"{len(methods)} methods on 718 digits, {seeds} seeds each, and their teacher.")
+    results = compare(
+        "digits",
+        methods,
+        folder,
+        seeds={name: seeds if name in METHODS else GRID_SEEDS for name in methods},
+        reference="vkd",
+        network_changes=short,
+        device="cpu",
+        **short,
+    )
+    teacher = results["networks"]["teacher"]["accuracy"]
+    results = {"dataset": _DATASET, "teacher": teacher} | results
+    write_json(folder / RESULTS, results)
+    _show(results, console)
+    report = _write_report(folder, results)
     console.print(f"{results['seconds']:.0f} s. Report: {report}")
     return results
 
 
-def _order(method: str) -> int:
-    return [*METHODS, *GRID].index(method)
+def of_table(results: dict[str, Any]) -> dict[str, Any]:
+    """Return the results of the four methods of the table, without the grid."""
+    methods = {name: found for name, found in results["methods"].items() if name in NAMES}
+    return results | {"methods": methods}
+
+
+def _show(results: dict[str, Any], console: Console) -> None:
+    console.print(f"The teacher classifies {results['teacher']:.1f} % of 899 test digits.")
+    for table in tables(of_table(results), NAMES):
+        console.print(table)
+    if grid := grid_table(results):
+        console.print(grid)
+
+
+def _write_report(folder: Path, results: dict[str, Any]) -> Path:
+    seeds = len(results["methods"]["vkd"]["accuracy"])
+    lead = (
+        f"Tiny vision transformers learn {results['dataset']}; a CNN with "
+        f"{results['teacher']:.1f} % test accuracy teaches them. {seeds} seeds a method, "
+        f"{results['seconds']:.0f} s in all."
+    )
+    return write_comparison_page(
+        folder,
+        of_table(results),
+        title="Orthogonal projections on digits",
+        lead=lead,
+        titles=NAMES,
+        more=[grid_section(results)],
+    )

@@ -75,9 +75,9 @@ class CocoImages(CocoDetection):
     """Images with boxes; items are (image, target).
 
     A target holds ``boxes`` (K, 4), centre and size in 0..1; ``labels`` (K,); ``image_id``;
-    ``original_size`` (height, width); and ``masks`` (K, H, W) where asked for. Crowds, and boxes
-    without area inside the image, are left out of targets; ``ground_truth`` keeps them for COCO's
-    metrics.
+    ``original_size`` (height, width); and ``masks`` (K, H, W) with ``with_masks``. Crowds, and
+    boxes without area inside the image, are left out of targets; ``ground_truth`` keeps them for
+    COCO's metrics.
 
     Args:
         root: folder of the images.

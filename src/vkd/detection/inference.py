@@ -61,7 +61,7 @@ def evaluate(
 def load_detector(
     config: DetectionConfig, checkpoint: Checkpoint, objects: Objects | None = None
 ) -> ViDT | ViDTWithoutNeck:
-    """Return the detector of a checkpoint, whose weights tell all options but one."""
+    """Return the detector of a checkpoint, whose weights determine all options but one."""
     if objects is not None and objects.student is not None:
         return cast(ViDT, load_checkpoint(objects.student, checkpoint))
     refinement = {} if config.box_refinement else {"box_refinement": False}

@@ -51,18 +51,18 @@ def _layer_losses(
     found = images.to(device), torch.cat([p for p, _ in matches]).to(device)
     pairs = [(t, objects.to(device)) for t, (_, objects) in zip(targets, matches, strict=True)]
     labels = torch.cat([target["labels"][objects] for target, objects in pairs])
-    wanted = torch.cat([target["boxes"][objects] for target, objects in pairs])
+    expected = torch.cat([target["boxes"][objects] for target, objects in pairs])
     one_hot = torch.zeros_like(logits)
     one_hot[(*found, labels)] = 1.0
     boxes = layer["pred_boxes"].float()[found]
-    corners, wanted_corners = (box_convert(part, "cxcywh", "xyxy") for part in (boxes, wanted))
+    corners, target_corners = (box_convert(part, "cxcywh", "xyxy") for part in (boxes, expected))
     losses = {
         "class": sigmoid_focal_loss(logits, one_hot, ALPHA, GAMMA, reduction="sum"),
-        "box": F.l1_loss(boxes, wanted, reduction="sum"),
-        "giou": generalized_box_iou_loss(corners, wanted_corners, reduction="sum"),
+        "box": F.l1_loss(boxes, expected, reduction="sum"),
+        "giou": generalized_box_iou_loss(corners, target_corners, reduction="sum"),
     }
     if "pred_iou" in layer:
-        overlap = box_iou(corners.detach(), wanted_corners).diagonal()
+        overlap = box_iou(corners.detach(), target_corners).diagonal()
         predicted = layer["pred_iou"].float()[found].squeeze(-1)
         losses["iou"] = F.binary_cross_entropy_with_logits(predicted, overlap, reduction="sum")
     return {name: loss / count for name, loss in losses.items()}
@@ -76,14 +76,14 @@ def token_label_loss(outputs: dict[str, Any], targets: Targets) -> Tensor:
         targets: also with ``masks`` (K, H, W), padded as the images are.
     """
     logits = outputs["patch_logits"].float()
-    wanted = torch.stack(
+    expected = torch.stack(
         [_patch_labels(target, outputs["patch_shapes"], logits.shape[-1]) for target in targets]
     ).to(logits.device)
-    focal = sigmoid_focal_loss(logits, wanted, ALPHA, GAMMA, reduction="sum")
+    focal = sigmoid_focal_loss(logits, expected, ALPHA, GAMMA, reduction="sum")
     chance = logits.sigmoid().flatten(1)
-    overlap = 2 * (chance * wanted.flatten(1)).sum(1) + 1
-    dice = 1 - overlap / (chance.sum(1) + wanted.flatten(1).sum(1) + 1)
-    return focal / wanted.sum().clamp(min=1) + dice.mean()
+    overlap = 2 * (chance * expected.flatten(1)).sum(1) + 1
+    dice = 1 - overlap / (chance.sum(1) + expected.flatten(1).sum(1) + 1)
+    return focal / expected.sum().clamp(min=1) + dice.mean()
 
 
 def _patch_labels(target: dict[str, Tensor], shapes: list[torch.Size], classes: int) -> Tensor:

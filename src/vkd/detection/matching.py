@@ -1,4 +1,4 @@
-"""Which prediction answers for which object (DETR, Carion et al. 2020, section 3.1)."""
+"""Which prediction is matched to which object (DETR, Carion et al. 2020, section 3.1)."""
 
 import torch
 from scipy.optimize import linear_sum_assignment

@@ -73,7 +73,7 @@ def _weighted(layers: list[dict[str, Tensor]], config: DetectionConfig) -> dict[
     """The sum over layers of each kind of loss, weighted.
 
     Without auxiliary losses earlier layers keep a weight of 0, so that every parameter still has
-    a gradient, which DDP asks for.
+    a gradient, as DDP requires.
     """
     weights = config.loss_weights()
     terms: dict[str, Tensor] = {}

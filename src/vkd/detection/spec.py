@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from vkd.detection.config import DetectionConfig
-from vkd.training.spec import TaskSpec
+from vkd.training.spec import Metric, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,8 @@ DETECTION = TaskSpec(
     evaluate="vkd.detection.inference:evaluate",
     predict="vkd.detection.inference:predict",
     export="vkd.detection.inference:export_inputs",
+    check="vkd.detection.task:check_method",
+    metric=Metric("AP", "%"),
     evaluate_options=DetectionEvaluation,
     predict_options=DetectionPrediction,
 )

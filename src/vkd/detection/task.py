@@ -137,12 +137,18 @@ def _teacher(config: DetectionConfig, student: nn.Module, objects: Objects) -> T
     return TokenTeacher(model)
 
 
+def check_method(config: DetectionConfig) -> None:
+    """Raise ``UserError`` for a method that cannot compare detection tokens."""
+    if config.needs_teacher:
+        with as_user_error("method"):
+            check_signals(config.method, set(Method.needs), "detection tokens", many_rows=True)
+
+
 def _method(config: DetectionConfig, objects: Objects) -> Callable[[Sizes], nn.Module]:
     """What makes the method of one set of tokens; both sides are normalised."""
     if objects.loss is not None:
         return objects.loss
-    with as_user_error("method"):
-        check_signals(config.method, set(Method.needs), "detection tokens", many_rows=True)
+    check_method(config)
     values = config.method_values() | {"both_sides": True}
 
     def make(sizes: Sizes) -> nn.Module:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from vkd.generation.config import GenerationConfig
-from vkd.training.spec import TaskSpec
+from vkd.generation.config import INCEPTION, GenerationConfig
+from vkd.training.spec import Metric, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,12 @@ class GenerationPrediction:
     seed: int = 0
 
 
+def _frechet_distance(config: GenerationConfig) -> Metric:
+    """The distance is called FID on Inception's features alone."""
+    name = "FID" if config.extractor == INCEPTION else "frechet_distance"
+    return Metric(name, lower_is_better=True)
+
+
 GENERATION = TaskSpec(
     name="generation",
     config=GenerationConfig,
@@ -30,5 +36,7 @@ GENERATION = TaskSpec(
     evaluate="vkd.generation.inference:evaluate",
     predict="vkd.generation.inference:predict",
     export="vkd.generation.inference:export_inputs",
+    check="vkd.generation.task:check_method",
+    metric=_frechet_distance,
     predict_options=GenerationPrediction,
 )

@@ -107,9 +107,7 @@ class GenerationTask(Task):
         )
         if objects.loss is not None:
             return objects.loss(sizes)
-        available = set(Signals._fields) - {"student_logits", "teacher_logits"}
-        with as_user_error("method"):
-            check_signals(config.method, available, "discriminators")
+        check_method(config)
         values = config.method_values() | {"normalization": self._normalization(teacher)}
         with as_user_error("method_options"):
             return build_method(config.method, sizes, config.method_options, values)
@@ -191,6 +189,14 @@ class GenerationTask(Task):
     def resume(self, progress: dict[str, float]) -> None:
         """Take back the largest diversity; states of earlier versions lack it."""
         self._most_diverse = progress.get("most_diverse", 0.0)
+
+
+def check_method(config: GenerationConfig) -> None:
+    """Raise ``UserError`` for a method that cannot compare a discriminator's features."""
+    available = set(Signals._fields) - {"student_logits", "teacher_logits"}
+    if config.needs_teacher:
+        with as_user_error("method"):
+            check_signals(config.method, available, "discriminators")
 
 
 def generator_cost(model: Generator) -> dict[str, float]:

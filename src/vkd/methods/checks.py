@@ -1,4 +1,4 @@
-"""What several methods ask of their options and inputs."""
+"""Checks of options and inputs that several methods share."""
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager

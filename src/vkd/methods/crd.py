@@ -1,4 +1,4 @@
-"""CRD: tell a sample's own teacher features from those of other samples."""
+"""CRD: distinguish a sample's own teacher features from those of other samples."""
 
 import math
 from typing import ClassVar
@@ -146,7 +146,7 @@ class CRD(Method):
     def _remember(self, embeddings: Tensor, indices: Tensor) -> None:
         """Move the memory towards embeddings (N, 2, D) of samples (N,), of all processes."""
         embeddings, indices = _gather(embeddings), _gather(indices)
-        # A sample that is there twice writes its last row twice: the order of writes is open.
+        # A sample that occurs twice writes its last row twice: the order of writes is open.
         order = torch.arange(len(indices), device=indices.device)
         last = ((indices[:, None] == indices) * order).amax(1)
         new = embeddings[last].transpose(0, 1)

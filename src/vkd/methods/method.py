@@ -11,7 +11,7 @@ from vkd.errors import UserError
 
 
 class Signals(NamedTuple):
-    """What a method may look at, of N samples; what a task does not have is None.
+    """What a method may use, of N samples; what a task does not have is None.
 
     Attributes:
         student_features: pooled features of the student (N, S).

@@ -32,7 +32,7 @@ class Checkpoint:
         file: where it was.
         state: the model's weights by our names.
         projections: those of a release's projections.
-        metadata: what a safetensors file says of itself: its ``recipe`` as JSON, among others.
+        metadata: of a safetensors file: its ``recipe`` as JSON, among others.
         architecture: the name of the model that the weights are of; empty for none of ours.
         options: the keyword arguments with which it fits them.
     """
@@ -113,7 +113,7 @@ def read_projection(path: str | Path) -> Tensor:
 
 
 def _read(file: Path) -> tuple[State, dict[str, str]]:
-    """All tensors of a weights file by our names, and what it says of itself."""
+    """All tensors of a weights file by our names, and its metadata."""
     try:
         with safe_open(file, framework="pt") as opened:
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

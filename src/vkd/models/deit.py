@@ -100,7 +100,7 @@ def deit_fashion_distilled(pretrained: bool = False, **kwargs: Any) -> Distilled
     return _deit("deit_fashion_distilled", kwargs, **shape)
 
 
-# In the paper's files these tell the width, should others be missing.
+# Tensors of the paper's files whose last dimension is the width.
 _WIDE = ("pos_embed", "cls_token", "norm.weight")
 _BY_WIDTH = {shape["embed_dim"]: name for name, shape in _SHAPES.items()}
 _PROJECTOR = "projector."

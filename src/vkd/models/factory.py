@@ -68,7 +68,7 @@ def published_config(model: str | nn.Module) -> dict[str, Any]:
 def fitting_options(name: str, shape: tuple[int, ...], num_classes: int) -> dict[str, Any]:
     """Return the keyword arguments that fit a classifier to images (C, H, W) and classes.
 
-    A model that takes any size is not told one.
+    A model that takes any size gets none.
     """
     options: dict[str, Any] = {"num_classes": num_classes, "in_chans": shape[0]}
     known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
@@ -78,7 +78,7 @@ def fitting_options(name: str, shape: tuple[int, ...], num_classes: int) -> dict
 
 
 def _options_in(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
-    """The keywords that a checkpoint tells, by its metadata or its weights."""
+    """The keywords that fit a checkpoint, by its metadata or its weights."""
     if checkpoint.inputs and checkpoint.classes:
         return fitting_options(name, tuple(checkpoint.inputs["shape"]), len(checkpoint.classes))
     if checkpoint.options:
@@ -99,7 +99,7 @@ def last_layer(model: nn.Module) -> str:
     """Return the name of the submodule with the last features before pooling and classifier.
 
     Raises:
-        UserError: if the model does not tell; name its layer then.
+        UserError: if it is not known; name the layer then.
     """
     children = dict(model.named_children())
     for name in ("features", "final_conv", "norm"):
@@ -108,7 +108,7 @@ def last_layer(model: nn.Module) -> str:
     known: Any = getattr(model, "feature_info", None)  # timm's own list, which not all models have
     if known:
         return known[-1]["module"]
-    raise UserError(f"{type(model).__name__} does not tell its last layer; name it.")
+    raise UserError(f"{type(model).__name__} has no last layer that is known by name; name one.")
 
 
 def _from_hub(name: str, kwargs: dict[str, Any]) -> nn.Module:

@@ -34,7 +34,7 @@ def read_release(file: Path) -> dict[str, Tensor]:
     are dropped.
 
     Raises:
-        UserError: if the file is not a checkpoint, or its pickle asks for anything that is not a
+        UserError: if the file is not a checkpoint, or its pickle needs anything that is not a
             tensor or a plain value; nothing of it is run.
     """
     saved = _unpickle(file)
@@ -65,7 +65,7 @@ def _unpickle(file: Path) -> Any:
         named = re.search(r"GLOBAL (\S+)", str(error))
         if named:
             raise UserError(
-                f"{file} is refused: its pickle asks for {named[1]}, "
+                f"{file} is refused: its pickle needs {named[1]}, "
                 "where a checkpoint holds tensors and plain values only."
             ) from None
         raise UserError(f"{file} is not a checkpoint of PyTorch or safetensors.") from None

@@ -6,10 +6,9 @@ from io import StringIO
 from itertools import cycle
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("svg")
-from matplotlib import pyplot as plt
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 STYLE: Any = {
@@ -25,11 +24,17 @@ COLOURS = ("#7a7f87", "#c98a2b", "#3f7fbf", "#1d8a5f", "#a1457d", "#5a5fc0", "#b
 
 
 def figure_svg(figure: Figure) -> str:
-    """Return a figure as an <svg> element and close it."""
+    """Return a figure as an <svg> element."""
     buffer = StringIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    plt.close(figure)
+    # A canvas of its own: pyplot would change the backend of the user's process.
+    canvas = FigureCanvasSVG(figure)
+    canvas.print_figure(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     return buffer.getvalue().split("?>", 1)[1].split(">", 1)[1].strip()
+
+
+def _axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.4, 3.3))
+    return figure, figure.add_subplot()
 
 
 def palette(methods: Iterable[str]) -> dict[str, str]:
@@ -53,8 +58,8 @@ def curves(
         name: the value.
         label: of the vertical axis.
     """
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(5.4, 3.3))
+    with rc_context(STYLE):
+        figure, axes = _axes()
         tops: list[float] = []
         lowest: list[float] = []
         for method, histories in runs.items():
@@ -82,10 +87,10 @@ def curves(
         return figure_svg(figure)
 
 
-def accuracies(methods: dict[str, list[float]], colours: dict[str, str]) -> str:
-    """Plot each seed's accuracy as a dot and each method's mean as a bar."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(5.4, 3.3))
+def dots(methods: dict[str, list[float]], colours: dict[str, str], label: str) -> str:
+    """Plot each seed as a dot and each method's mean as a bar, of what ``label`` says."""
+    with rc_context(STYLE):
+        figure, axes = _axes()
         for place, (method, values) in enumerate(methods.items()):
             colour = colours[method]
             axes.hlines(sum(values) / len(values), place - 0.3, place + 0.3, color=colour, lw=3)
@@ -93,14 +98,14 @@ def accuracies(methods: dict[str, list[float]], colours: dict[str, str]) -> str:
             axes.scatter(spread, values, color=colour, alpha=0.6, s=22, label=method)
         short = [re.split("[:,]", name)[0].replace(" ", "\n") for name in methods]
         axes.set_xticks(range(len(methods)), short)
-        axes.set_ylabel("test accuracy, %")
+        axes.set_ylabel(label)
         return figure_svg(figure)
 
 
 def spectra(values: dict[str, list[float]], colours: dict[str, str]) -> str:
     """Plot the singular values of each method's projection, largest first."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(5.4, 3.3))
+    with rc_context(STYLE):
+        figure, axes = _axes()
         for method, spectrum in values.items():
             places = range(1, len(spectrum) + 1)
             axes.plot(places, spectrum, color=colours[method], lw=2, label=method)

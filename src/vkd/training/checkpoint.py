@@ -28,7 +28,7 @@ class Progress:
         epoch: finished epochs.
         updates: steps of the optimiser.
         rollbacks: times that the run went back to a checkpoint.
-        diverted: whether it went back to this one, and so goes on with other random numbers.
+        diverted: whether it went back to this one, and so continues with other random numbers.
         task: what the task remembers of the run, see ``Task.progress``.
     """
 
@@ -40,7 +40,7 @@ class Progress:
 
 
 def open_run_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
-    """Make a run folder with its recipe, or check that a run in it can go on.
+    """Make a run folder with its recipe, or check that the run in it can be resumed.
 
     Raises:
         UserError: if the folder holds a run or other files and ``resume`` is False, or resuming
@@ -57,15 +57,25 @@ def open_run_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
         raise FieldError(
             "output", f"{folder} already holds a run; resume it (--resume) or name a new folder."
         )
-    saved, _ = type(config).upgraded(yaml.safe_load(recipe.read_text()))
-    before, now = asdict(type(config)(**saved)), asdict(config)
-    for name in before.keys() - _FREE_ON_RESUME:
-        if before[name] != now[name]:
-            raise FieldError(
-                name,
-                f"is {now[name]!r} but the run in {folder} has {before[name]!r}; a resumed run "
-                "cannot change it.",
-            )
+    difference = recipe_difference(yaml.safe_load(recipe.read_text()), config)
+    if difference:
+        name, before, now = difference
+        raise FieldError(
+            name,
+            f"is {now!r} but the run in {folder} has {before!r}; a resumed run cannot change it.",
+        )
+
+
+def recipe_difference(saved: dict[str, Any], config: TrainingConfig) -> tuple[str, Any, Any] | None:
+    """Return the first field by which a saved recipe computes something else than ``config``.
+
+    Returns:
+        Its name, its saved value and that of ``config``; None where the two compute the same.
+    """
+    upgraded, _ = type(config).upgraded(saved)
+    before, now = asdict(type(config)(**upgraded)), asdict(config)
+    differing = (name for name in now if name not in _FREE_ON_RESUME and before[name] != now[name])
+    return next(((name, before[name], now[name]) for name in differing), None)
 
 
 def save_state(accelerator: Accelerator, folder: Path, progress: Progress) -> None:

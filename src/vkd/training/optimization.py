@@ -54,7 +54,7 @@ def create_optimizer(
         fused: take torch's fused step where there is one.
 
     Raises:
-        ValueError: if the optimiser lacks what the config asks for.
+        ValueError: if the optimiser has no such option.
     """
     known = inspect.signature(get_optimizer_class(config.optimizer)).parameters
     # A fused step is faster; not all of torch's can be sharded.

@@ -18,6 +18,26 @@ class NoOptions:
     """A step of a task that has no options of its own."""
 
 
+@dataclass(frozen=True)
+class Metric:
+    """The metric that models of a task are compared by.
+
+    Attributes:
+        name: among the metrics of the task.
+        unit: of its values, for example %.
+        lower_is_better: whether a smaller value is the better one.
+    """
+
+    name: str
+    unit: str = ""
+    lower_is_better: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name with its unit."""
+        return f"{self.name}, {self.unit}" if self.unit else self.name
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
     """A task: its recipe's fields, and what trains, evaluates and uses its models.
@@ -34,6 +54,10 @@ class TaskSpec:
         export: ``(config, checkpoint, size) -> (module, example inputs by name, output names)``.
         cache: ``(config, folder, views, dtype) -> StoreFiller``; None where teachers cannot be
             stored.
+        check: ``(config) -> None``, refuses a method that the task cannot serve, before anything
+            is trained or loaded.
+        metric: what models are compared by, or ``(config) -> Metric`` where it depends on the
+            recipe; None where they cannot be compared.
         evaluate_options, predict_options: dataclasses of the steps' own options; their fields are
             flags, their docstrings' ``Attributes`` the help.
     """
@@ -45,6 +69,8 @@ class TaskSpec:
     predict: Reference | None = None
     export: Reference | None = None
     cache: Reference | None = None
+    check: Reference | None = None
+    metric: Metric | Callable[[Any], Metric] | None = None
     evaluate_options: type = NoOptions
     predict_options: type = NoOptions
 

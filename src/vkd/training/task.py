@@ -1,4 +1,4 @@
-"""What the trainer asks of a task."""
+"""What a task supplies to the trainer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ class TrainingModule(nn.Module):
         raise NotImplementedError
 
     def predict(self, *inputs: Any) -> Any:
-        """Return what the deployed network says of ``inputs``."""
+        """Return the deployed network's output for ``inputs``."""
         return self.get_submodule(self.deployed)(*inputs)
 
     def forward(self, *inputs: Any, predict: bool = False) -> Any:
@@ -54,7 +54,7 @@ class TrainingModule(nn.Module):
         return self.undecayed_in(self.deployed)
 
     def undecayed_in(self, *parts: str) -> set[str]:
-        """Return the parameters that the networks ``parts`` ask to spare, by full name."""
+        """Return the parameters that the networks ``parts`` name as undecayed, by full name."""
         names: set[str] = set()
         for part in parts:
             module = self.get_submodule(part)
@@ -168,7 +168,7 @@ class Task(ABC):
 
     @abstractmethod
     def metadata(self) -> dict[str, str]:
-        """Return what the weights file says of itself, beside the recipe."""
+        """Return the metadata of the weights file, beside the recipe."""
 
     def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
         """Return tensors to save beside the weights, by file name, from each step's state."""

@@ -271,7 +271,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     """Return the accelerator for a config's device, precision and accumulation.
 
     Raises:
-        FieldError: if the device asked for is not there.
+        FieldError: if the device is not available.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(config.device, True):
@@ -284,7 +284,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         _log.warning("There is no fp16 on the CPU; training in float32.")
         precision = "no"
     return Accelerator(
-        cpu=on_cpu,  # without a GPU, accelerate joins torchrun's processes only when told so
+        cpu=on_cpu,  # without a GPU, accelerate joins torchrun's processes only then
         mixed_precision=precision,
         gradient_accumulation_steps=config.accumulation,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=config.seed),

@@ -64,7 +64,7 @@ def options_of(state: dict[str, Tensor]) -> dict[str, Any]:
         "num_det_tokens": ("backbone.det_token", 1),
         "dim": ("backbone.det_pos_embed", 2),
     }
-    # Where a key is missing, whoever fits the weights to the model says so.
+    # A missing key is reported when the weights are fitted to the model.
     options |= {name: state[key].shape[axis] for name, (key, axis) in sizes.items() if key in state}
     parts = {"fusion": "fusion.", "iou_aware": "iou_embed.", "token_label": "token_embed."}
     found = {name for name, prefix in parts.items() if any(k.startswith(prefix) for k in state)}

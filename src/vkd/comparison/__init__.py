@@ -1,0 +1,1 @@
+"""Comparisons of methods: tuned on validation, paired differences on the test split."""

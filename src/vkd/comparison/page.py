@@ -1,0 +1,124 @@
+"""The page of a comparison."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vkd.comparison.results import best_variant, paired_differences, scores, verdict
+from vkd.comparison.tables import label_of
+from vkd.reporting import plots
+from vkd.reporting.page import (
+    curves,
+    details,
+    figures,
+    projection_figure,
+    projection_table,
+    projections,
+    samples,
+    section,
+    table,
+    write_page,
+)
+from vkd.reporting.statistics import mean_and_deviation
+from vkd.training.checkpoint import read_metrics
+
+
+def write_comparison_page(
+    folder: Path,
+    results: dict[str, Any],
+    *,
+    title: str = "",
+    lead: str = "",
+    titles: Mapping[str, str] | None = None,
+    more: Sequence[str] = (),
+) -> Path:
+    """Write ``report.html`` in a comparison's folder and return its path.
+
+    Args:
+        folder: of the comparison.
+        results: what ``vkd.compare`` returned; variants that are left out are not shown.
+        title, lead: of the page; made of the results by default.
+        titles: of variants, shown in place of their names.
+        more: sections of HTML to put before the recipes.
+    """
+    titles = {name: (titles or {}).get(name, name) for name in results["methods"]}
+    runs = {titles[name]: [folder / run for run in results["runs"][name]] for name in titles}
+    histories = {name: [read_metrics(run) for run in places] for name, places in runs.items()}
+    first = {name: places[0] for name, places in runs.items()}
+    weights, colours = projections(first), plots.palette(histories)
+    label = label_of(results)
+    dots = plots.dots({titles[n]: found for n, found in scores(results).items()}, colours, label)
+    shown = [(dots, f"Test split: {label}, of every seed; bars are means.")]
+    body = [
+        section("Methods, on the test split", _scores(results, titles)),
+        figures([*shown, *curves(histories), *projection_figure(weights, colours)]),
+        _tuning(results, titles),
+        *more,
+        samples(first),
+        projection_table(weights),
+        section("What each method changes in the recipe", _settings(results, titles)),
+        details({"all": yaml.safe_dump(results["recipe"], sort_keys=False)}),
+    ]
+    dataset = results["recipe"].get("dataset", results["recipe"]["task"])
+    title = title or f"Comparison of methods on {dataset}"
+    return write_page(folder / "report.html", title, lead or _lead(results, titles), body)
+
+
+def _lead(results: dict[str, Any], titles: Mapping[str, str]) -> str:
+    counts = {len(values) for values in scores(results).values()}
+    seeds = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+    text = f"{seeds} seed(s) a method; the best mean has {titles[best_variant(results)]}."
+    for name, found in results["networks"].items():
+        shown = [f"{key} {found[key]:.2f}" for key in (results["metric"],) if key in found]
+        text += f" Test metric of the {name}: {shown[0]}." if shown else ""
+    if not paired_differences(results):
+        text += " One seed gives no intervals, so nothing here separates the methods."
+    return text
+
+
+def _scores(results: dict[str, Any], titles: Mapping[str, str]) -> str:
+    reference, gaps = results["reference"], paired_differences(results)
+    rows = []
+    for name, values in scores(results).items():
+        mean, deviation = mean_and_deviation(values)
+        row = [titles[name], f"{mean:.2f} ± {deviation:.2f}" if len(values) > 1 else f"{mean:.2f}"]
+        if name in gaps:
+            gap = gaps[name]
+            row += [f"{gap.mean:+.2f}", f"{gap.low:+.2f} to {gap.high:+.2f}"]
+            row.append(verdict(gap, results["lower_is_better"]))
+        else:
+            row += ["", "", "reference" if name == reference else "one seed, no interval"]
+        rows.append(row)
+    header = [
+        "method", label_of(results), f"{titles[reference]} minus it",
+        "95 % interval, paired by seed", f"{titles[reference]} is",
+    ]  # fmt: skip
+    return table(header, rows, list(results["methods"]).index(best_variant(results)))
+
+
+def _tuning(results: dict[str, Any], titles: Mapping[str, str]) -> str:
+    if not results["tuning"]:
+        return ""
+    rows = []
+    for trial in results["tuning"]:
+        values = trial["validation"]
+        score = "{:.2f} ± {:.2f}".format(*mean_and_deviation(values)) if values else "diverged"
+        is_chosen = all(
+            (results["recipe"] | results["settings"][trial["variant"]])[name] == value
+            for name, value in trial["changes"].items()
+        )
+        row = [titles[trial["variant"]], _text(trial["changes"]), score]
+        rows.append([*row, "chosen" if is_chosen else ""])
+    header = ["method", "setting", f"validation: {label_of(results)}", ""]
+    return section("Tuning, on the validation split", table(header, rows))
+
+
+def _settings(results: dict[str, Any], titles: Mapping[str, str]) -> str:
+    rows = [[title, _text(results["settings"][name])] for name, title in titles.items()]
+    return table(["method", "fields"], rows)
+
+
+def _text(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in changes.items()) or "none"

@@ -1,0 +1,115 @@
+"""One run of a comparison, and its result on disk."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from vkd.api.evaluate import evaluate
+from vkd.api.train import train
+from vkd.config import TrainingConfig
+from vkd.errors import FieldError, RunError
+from vkd.training.checkpoint import read_metrics, recipe_difference
+
+_RESULT = "result.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A network to train.
+
+    Attributes:
+        name: of its variant, or of the teacher or extractor; runs of one name take equal time.
+        config: its recipe.
+        folder: the run folder.
+        is_tested: whether it is evaluated on the test split.
+        is_network: whether it is a teacher or extractor, and no student.
+        may_fail: whether it may diverge, as candidates of tuning may.
+        needs: folders of the networks that must be trained before.
+    """
+
+    name: str
+    config: TrainingConfig
+    folder: Path
+    is_tested: bool = False
+    is_network: bool = False
+    may_fail: bool = False
+    needs: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run has found.
+
+    Attributes:
+        validation: metrics of the final weights on the validation split.
+        test: on the test split, where it was evaluated.
+        seconds: that it took.
+        failure: why it failed; empty if it did not.
+    """
+
+    validation: dict[str, float] = field(default_factory=dict)
+    test: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    failure: str = ""
+
+
+def carry_out(run: Run) -> Result:
+    """Train (or resume) a run, evaluate it, and keep the result in its folder."""
+    began, before = monotonic(), _seconds_before(run.folder)
+    resume = (run.folder / "recipe.yaml").is_file()
+    validation, test, failure = {}, {}, ""
+    try:
+        validation = train(run.config, run.folder, resume=resume, show=False)
+    except RunError as error:
+        if not run.may_fail:
+            raise RunError(f"{run.name}, seed {run.config.seed}: {error}") from None
+        failure = str(error)
+    if run.is_tested:
+        test = evaluate(str(run.folder))
+    result = Result(validation, test, round(before + monotonic() - began, 3), failure)
+    _write(run, result)
+    return result
+
+
+def finished(run: Run) -> Result | None:
+    """Return the result of a run that was carried out before; None if it was not.
+
+    Raises:
+        FieldError: if its folder has the result of another recipe.
+    """
+    file = run.folder / _RESULT
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_text())
+    difference = recipe_difference(content.pop("recipe"), run.config)
+    if difference:
+        name, before, now = difference
+        raise FieldError(
+            name, f"is {now!r} but {run.folder} was trained with {before!r}; name a new folder."
+        )
+    return Result(**content)
+
+
+def is_finished(run: Run) -> bool:
+    """Whether a run's folder has a result, of whatever recipe."""
+    return (run.folder / _RESULT).is_file()
+
+
+def write_json(file: Path, content: object) -> None:
+    """Write JSON in one step, so that a reader never meets half a file."""
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, file)
+
+
+def _write(run: Run, result: Result) -> None:
+    write_json(run.folder / _RESULT, {"recipe": asdict(run.config)} | asdict(result))
+
+
+def _seconds_before(folder: Path) -> float:
+    """Seconds that an interrupted run has spent already."""
+    if not (folder / "metrics.jsonl").is_file():
+        return 0.0
+    return sum(record["seconds"] for record in read_metrics(folder))
