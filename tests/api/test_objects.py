@@ -167,3 +167,34 @@ def test_methods_that_make_no_sense_are_refused(recipe, method, reason, tmp_path
     torch.save(vkd.create_model("vidt_digits_large").state_dict(), weights)
     with pytest.raises(UserError, match=reason):
         vkd.train(recipe, tmp_path / "run", method=method, teacher_checkpoint=str(weights), **QUICK)
+
+
+def test_an_objects_teacher_is_stored_and_its_student_exported(data, tmp_path):
+    torch.manual_seed(0)
+    teacher, store, run = Net(32), tmp_path / "store", tmp_path / "run"
+    layers = {"student_layer": "body", "teacher_layer": "body"}
+    sizes = vkd.cache(
+        "digits", store, views=1, dtype="float32", teacher=teacher, data=data, show=False,
+        device="cpu", trackers="", **layers,
+    )  # fmt: skip
+    assert (sizes["rows"], sizes["features"], sizes["logits"]) == (240, 32, 3)
+    vkd.train("digits", run, student=Net(), data=data, teacher_store=str(store), **layers, **QUICK)
+    assert read_metrics(run)[0]["train"]["feature"] > 0
+    vkd.export(str(run), tmp_path / "net.pt2", student=Net())
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    images = torch.randn(3, 1, 8, 8)
+    expected = vkd.load_checkpoint(Net(), run)(images)
+    torch.testing.assert_close(program(images), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_comparison_takes_objects(data, tmp_path):
+    results = vkd.compare(
+        "digits", ["none", "linear"], tmp_path / "c", seeds=2, processes=1, show=False,
+        student=Net, teacher=Net(32), data=data, student_layer="body", teacher_layer="body",
+        epochs=6, warmup_epochs=0, device="cpu",
+    )  # fmt: skip
+    found = {name: entry["accuracy"] for name, entry in results["methods"].items()}
+    assert set(found) == {"none", "linear"}
+    assert min(found["none"]) > 50
+    losses = results["methods"]["none"]["loss"]
+    assert losses[0] != losses[1]

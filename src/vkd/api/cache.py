@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vkd.api.networks import check_names, missing_networks
-from vkd.api.train import with_networks
+from vkd.api.train import objects_and_names, with_networks
 from vkd.config import DistillationConfig, TrainingConfig
 from vkd.errors import FieldError, UserError
 from vkd.recipe import as_config
@@ -21,6 +21,8 @@ def cache(
     views: int = 0,
     dtype: str = "float16",
     show: bool = True,
+    teacher: Any = None,
+    data: Any = None,
     **changes: Any,
 ) -> dict[str, float]:
     """Run a recipe's teacher once over its training images and store the outputs.
@@ -34,6 +36,8 @@ def cache(
         views: augmented views of each image; 0 for one, where no augmentation is random.
         dtype: of the numbers, float16 or float32.
         show: print progress.
+        teacher: your own network in place of the recipe's, or the name of another.
+        data: your own splits, see ``vkd.splits_of``.
         **changes: fields of the recipe to change.
 
     Returns:
@@ -44,7 +48,8 @@ def cache(
             taken.
         RunError: if the outputs do not fit the disk or the dtype.
     """
-    config, folder = as_config(recipe, changes), Path(folder)
+    objects, named = objects_and_names(teacher=teacher, data=data)
+    config, folder = as_config(recipe, changes | named), Path(folder)
     spec = task_of(config)
     if spec.cache is None:
         able = "classification"
@@ -56,5 +61,5 @@ def cache(
     missing_networks(config)
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
-        filler = resolve(spec.cache)(config, folder, views, dtype)
+        filler = resolve(spec.cache)(config, folder, views, dtype, objects)
     return filler.fill(with_networks(config, folder, show), accelerator, show)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from vkd.api.checkpoints import checkpoint_with_recipe
 from vkd.errors import UserError
@@ -13,7 +14,12 @@ from vkd.training.task import Objects
 
 
 def export(
-    checkpoint: str, target: str | Path, recipe: str = "", size: tuple[int, int] = (0, 0)
+    checkpoint: str,
+    target: str | Path,
+    recipe: str = "",
+    size: tuple[int, int] = (0, 0),
+    *,
+    student: nn.Module | None = None,
 ) -> list[str]:
     """Write a checkpoint as an ``.onnx`` or ``.pt2`` file; return lines on what it takes and gives.
 
@@ -22,6 +28,7 @@ def export(
         target: the new file; its suffix is the format.
         recipe: name or file, where the checkpoint does not name its own.
         size: (height, width) of the images; 0 for the recipe's. Batches may be of any length.
+        student: your own network, where the run was trained with one.
 
     Raises:
         UserError: if the file is there already, or ONNX's packages are not installed.
@@ -31,13 +38,14 @@ def export(
         raise UserError(f"OUT must end in .onnx or .pt2, found {target}.")
     if target.exists():
         raise UserError(f"OUT: {target} exists already; name a new file.")
+    objects = Objects(student=student)
     read, config, _ = checkpoint_with_recipe(
-        str(checkpoint), recipe, Objects(), {}, lambda spec: NoOptions
+        str(checkpoint), recipe, objects, {}, lambda spec: NoOptions
     )
     spec = task_of(config)
     if spec.export is None:
         raise UserError(f"Models of {spec.name} cannot be exported.")
-    model, inputs, names = resolve(spec.export)(config, read, size)
+    model, inputs, names = resolve(spec.export)(config, read, size, objects)
     target.parent.mkdir(parents=True, exist_ok=True)
     batch = torch.export.Dim("batch", min=1, max=1024)
     dynamic = tuple({0: batch} for _ in inputs.values())

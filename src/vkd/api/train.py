@@ -54,11 +54,8 @@ def train(
         UserError: if the folder is taken, or something that the recipe names does not exist.
         RunError: if training diverges.
     """
-    named = {"student": student, "teacher": teacher}
-    changes |= {role: name for role, name in named.items() if isinstance(name, str)}
-    networks: Any = {role: None if role in changes else value for role, value in named.items()}
-    objects = Objects(**networks, loss=loss, data=data)
-    config = as_config(recipe, changes | _given(objects))
+    objects, named = objects_and_names(student=student, teacher=teacher, loss=loss, data=data)
+    config = as_config(recipe, changes | named)
     target = Path(folder or f"runs/{Path(recipe).stem if isinstance(recipe, str) else config.task}")
     _check(config, objects)
     accelerator = make_accelerator(config)
@@ -74,10 +71,16 @@ def train(
     return metrics
 
 
-def _given(objects: Objects) -> dict[str, Any]:
-    """What the recipe records of objects: their types, as the rest cannot be rebuilt."""
-    given = objects.given()
-    return {"objects": given} if given else {}
+def objects_and_names(**given: Any) -> tuple[Objects, dict[str, Any]]:
+    """Split what is given by role into objects, and fields of the recipe.
+
+    Names are fields as they are; of objects the recipe records the types, as the rest cannot be
+    rebuilt from it.
+    """
+    names: dict[str, Any] = {role: name for role, name in given.items() if isinstance(name, str)}
+    objects = Objects(**{role: part for role, part in given.items() if role not in names})
+    types = objects.given()
+    return objects, names | ({"objects": types} if types else {})
 
 
 def _check(config: TrainingConfig, objects: Objects) -> None:

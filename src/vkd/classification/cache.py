@@ -31,15 +31,23 @@ class StoreFiller:
         folder: of the store, new or not yet complete.
         views: augmented views of each image; 0 for one, where no augmentation is random.
         dtype: of the numbers, float16 or float32.
+        objects: teacher and data, where they are given as objects.
 
     Raises:
         UserError: if the folder holds something else, there are no images to train on, or it
             takes ``views`` to say how many.
     """
 
-    def __init__(self, config: ClassificationConfig, folder: Path, views: int, dtype: str) -> None:
-        self.folder = folder
-        self.splits = training_splits(config, Objects())
+    def __init__(
+        self,
+        config: ClassificationConfig,
+        folder: Path,
+        views: int,
+        dtype: str,
+        objects: Objects | None = None,
+    ) -> None:
+        self.folder, self.objects = folder, objects or Objects()
+        self.splits = training_splits(config, self.objects)
         if not views and self.splits.constant is None:
             raise FieldError(
                 "views",
@@ -86,7 +94,7 @@ class StoreFiller:
 
     def _teacher(self, config: ClassificationConfig) -> tuple[Teacher, dict[str, int]]:
         """The teacher, and the widths of its outputs."""
-        teacher = network_teacher(config, self.splits.format)
+        teacher = network_teacher(config, self.splits.format, self.objects.teacher)
         with as_user_error("teacher_layer"):
             sizes = TeacherSizes.of(*widths_of(teacher(torch.zeros(2, *self.splits.shape))))
         return teacher, {"features": sizes.features, "logits": sizes.classes}

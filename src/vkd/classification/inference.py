@@ -122,7 +122,7 @@ def _imagenet_names(count: int) -> list[str]:
 
 
 def export_inputs(
-    config: ClassificationConfig, checkpoint: Checkpoint, size: tuple[int, int]
+    config: ClassificationConfig, checkpoint: Checkpoint, size: tuple[int, int], objects: Objects
 ) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
     """Return the classifier, an example of its inputs, and its output's name.
 
@@ -130,11 +130,12 @@ def export_inputs(
         config: the recipe that the checkpoint belongs to.
         checkpoint: the weights.
         size: (height, width) of the images; 0 for that of training.
+        objects: the student, where it is given as an object.
     """
     inputs = input_format(config, checkpoint)
     usual = cast(tuple[int, int], inputs.size)
     height, width = (given or own for given, own in zip(size, usual, strict=True))
     shape = (inputs.channels, height, width)
     fitting = (shape, len(checkpoint.classes)) if checkpoint.classes else ()
-    model = _model(config, checkpoint, Objects(), *fitting)
+    model = _model(config, checkpoint, objects, *fitting)
     return model, {"images": torch.zeros(2, *shape)}, ["logits"]

@@ -112,6 +112,9 @@ def describe_store(
     count = len(cast(Sized, splits.train))
     made_by = {name: value for name, value in vars(config).items() if name in _DECISIVE}
     ordered = {name: made_by[name] for name in _DECISIVE}
+    # Stores of earlier versions have no such entry; theirs is none.
+    if "data" in config.objects:
+        ordered["data"] = config.objects["data"]
     return StoreDescription(count, views, seed, dtype, splits.classes, ordered)
 
 
@@ -122,11 +125,11 @@ def _store(config: ClassificationConfig, splits: Splits) -> DiskTeacher:
     expected = describe_store(config, splits, found.views, found.seed, found.dtype)
     for name, value in expected.recipe.items():
         # A run whose teacher would be trained first does not say where that one is.
-        if value != found.recipe[name] and (value or name != "teacher_checkpoint"):
+        before = found.recipe.get(name)
+        if value != before and (value or name != "teacher_checkpoint"):
             raise FieldError(
                 "teacher_store",
-                f"{config.teacher_store} was made with {name} {found.recipe[name]!r}, the recipe "
-                f"has {value!r}.",
+                f"{config.teacher_store} has {name} {before!r}, the recipe {value!r}.",
             )
     if (found.images, found.classes) != (expected.images, expected.classes):
         raise FieldError(

@@ -1,15 +1,18 @@
 """``vkd.compare``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
+
+from torch import nn
 
 from vkd.comparison.page import write_comparison_page
 from vkd.comparison.plan import Plan, make_plan, open_folder
 from vkd.comparison.results import RESULTS, read_results, results_of
 from vkd.comparison.runner import Runner, default_processes
-from vkd.comparison.runs import write_json
+from vkd.comparison.runs import Given, write_json
 from vkd.comparison.tuning import FIRST_SEED, Trial, Tuning, best_changes, tune
 from vkd.comparison.variants import Methods, reference_of, variants_of
 from vkd.config import TrainingConfig
@@ -28,6 +31,9 @@ def compare(
     tuning: Tuning | bool = False,
     processes: int = 0,
     show: bool = True,
+    student: str | Callable[[], nn.Module] | None = None,
+    teacher: Any = None,
+    data: Any = None,
     network_changes: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
@@ -49,6 +55,9 @@ def compare(
         processes: runs side by side; 0 for one on each core, or one in all on a GPU. With 1, runs
             are carried out in this process.
         show: print progress.
+        student: makes your own student for each run (a class or function), or the name of one.
+        teacher: your own network in place of the recipe's, or the name of one.
+        data: your own splits, see ``vkd.splits_of``.
         network_changes: fields to change in the recipes of teacher and extractor, which are
             trained once where they have no checkpoint.
         **changes: fields of the recipe to change.
@@ -61,7 +70,11 @@ def compare(
         RunError: if a training diverges.
     """
     began = monotonic()
-    plan = _plan(recipe, methods, folder, seeds, network_changes or {}, changes)
+    named = {"student": student, "teacher": teacher}
+    changes |= {role: name for role, name in named.items() if isinstance(name, str)}
+    objects: Any = {role: None if role in changes else part for role, part in named.items()}
+    given = Given(**objects, data=data)
+    plan = _plan(recipe, methods, folder, seeds, network_changes or {}, changes, given)
     for count in plan.seeds.values():
         # Seeds of tuning begin at 100.
         if not 1 <= count <= FIRST_SEED:
@@ -97,7 +110,7 @@ def tune_methods(
     See ``compare`` for the arguments; the folder's ``tuning.json`` keeps the trials.
     """
     _check_processes(processes)
-    plan = _plan(recipe, methods, folder, 0, {}, changes)
+    plan = _plan(recipe, methods, folder, 0, {}, changes, Given())
     metric_of(plan.base)
     open_folder(plan.folder, plan.base)
     return _carry_out(plan, tuning, processes, show)[1]
@@ -115,14 +128,16 @@ def _plan(
     seeds: int | Mapping[str, int],
     network_changes: Mapping[str, Any],
     changes: Mapping[str, Any],
+    given: Given,
 ) -> Plan:
     base = as_config(recipe, {"trackers": "", **changes})
     if base.objects:
         raise FieldError("recipe", f"has objects, {', '.join(base.objects)}, which no file holds.")
+    base = replace(base, objects=given.names())
     name = Path(recipe).stem if isinstance(recipe, str) else base.task
     # Whole, as the recipes of the runs name the teacher's folder.
     target = Path(folder or f"comparisons/{name}").resolve()
-    return make_plan(base, variants_of(base, methods), target, seeds, network_changes)
+    return make_plan(base, variants_of(base, methods), target, seeds, network_changes, given)
 
 
 def _carry_out(

@@ -1,14 +1,14 @@
 """What a comparison trains, before anything is trained."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from vkd.api.networks import check_names, missing_networks, recipe_of_network, with_checkpoint
-from vkd.comparison.runs import Run, is_finished
+from vkd.comparison.runs import Given, Run, is_finished
 from vkd.comparison.variants import Variant, safe_name
 from vkd.config import FrozenNetwork, TrainingConfig, write_recipe
 from vkd.errors import FieldError, UserError
@@ -29,6 +29,7 @@ class Plan:
         seeds: runs of each variant, by name.
         folder: of the comparison.
         networks: teachers and extractors with the runs that train them.
+        given: Python objects in place of names.
     """
 
     base: TrainingConfig
@@ -36,6 +37,7 @@ class Plan:
     seeds: dict[str, int]
     folder: Path
     networks: list[tuple[FrozenNetwork, Run]]
+    given: Given = field(default_factory=Given)
 
     def run(self, variant: Variant, seed: int) -> Run:
         """Return a run of a variant; ``seed`` counts from that of the recipe."""
@@ -47,8 +49,9 @@ class Plan:
         config = replace(config, seed=self.base.seed + seed)
         folder = self.folder / "runs" / f"{safe_name(variant.name)}-{config.seed}"
         return Run(
-            name=variant.name, config=config, folder=folder, is_tested=True, needs=tuple(needs)
-        )
+            name=variant.name, config=config, folder=folder, is_tested=True, needs=tuple(needs),
+            given=self.given,
+        )  # fmt: skip
 
     def runs(self) -> list[Run]:
         """Return the runs that are compared, seed by seed."""
@@ -84,6 +87,7 @@ def make_plan(
     folder: Path,
     seeds: int | Mapping[str, int],
     network_changes: Mapping[str, Any],
+    given: Given,
 ) -> Plan:
     """Return the plan of a comparison, all of whose recipes were checked.
 
@@ -93,9 +97,10 @@ def make_plan(
         folder: of the comparison.
         seeds: runs of each variant, or by its name.
         network_changes: fields of the recipes of teacher and extractor to change.
+        given: Python objects in place of names.
 
     Raises:
-        UserError: if a recipe asks for what is not there.
+        UserError: if something that a recipe names does not exist.
     """
     counts = {v.name: seeds if isinstance(seeds, int) else seeds.get(v.name, 0) for v in variants}
     networks: list[tuple[FrozenNetwork, Run]] = []
@@ -105,7 +110,7 @@ def make_plan(
             if not any(other == network for other, _ in networks):
                 run = _network_run(network, folder, networks, network_changes)
                 networks.append((network, run))
-    return Plan(base, variants, counts, folder, networks)
+    return Plan(base, variants, counts, folder, networks, given)
 
 
 def _check(variant: Variant) -> None:

@@ -4,10 +4,11 @@ import multiprocessing
 import os
 import pickle
 import signal
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 import torch
@@ -118,7 +119,8 @@ class Runner:
     def _submit(self, run: Run) -> Future:
         if self._pool is None:
             self._pool = _make_pool(self.processes, run.config.task)
-        return self._pool.submit(carry_out, run)
+        with _no_interrupt():
+            return self._pool.submit(carry_out, run)
 
     def _show_left(self, active: list[Run], waiting: list[Run]) -> None:
         seconds = self._estimate.left(active, waiting, self.processes)
@@ -146,6 +148,19 @@ def _result(future: Future) -> Result:
         ) from None
 
 
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Processes that start here ignore Ctrl-C, after which their parent ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _make_pool(processes: int, task: str) -> ProcessPoolExecutor:
     # Forked processes would share torch's threads, which deadlocks.
     context = multiprocessing.get_context("spawn")
@@ -164,7 +179,6 @@ def _make_pool(processes: int, task: str) -> ProcessPoolExecutor:
 def _start(
     threads: int, task: str, methods: dict[str, MethodEntry], tasks: dict[str, TaskSpec]
 ) -> None:
-    # The parent ends its children on Ctrl-C; their own tracebacks would only hide its message.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     METHODS.update(methods)

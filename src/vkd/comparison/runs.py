@@ -2,17 +2,47 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import monotonic
+from typing import Any
+
+from accelerate.utils import set_seed
+from torch import nn
 
 from vkd.api.evaluate import evaluate
 from vkd.api.train import train
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError, RunError
 from vkd.training.checkpoint import read_metrics, recipe_difference
+from vkd.training.task import Objects
 
 _RESULT = "result.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What is given as Python objects for every run of a comparison.
+
+    Attributes:
+        student: makes a new student for each run; a class or function.
+        teacher: a network, or anything with the interface of ``vkd.teacher.Teacher``.
+        data: the splits.
+    """
+
+    student: Callable[[], nn.Module] | None = None
+    teacher: Any = None
+    data: Any = None
+
+    def names(self) -> dict[str, str]:
+        """Return what a recipe records of them, by role."""
+        types = Objects(teacher=self.teacher, data=self.data).given()
+        return types | ({"student": self.student.__name__} if self.student else {})
+
+    def new_student(self) -> nn.Module | None:
+        """Return a student that no run has trained."""
+        return self.student() if self.student else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +57,7 @@ class Run:
         is_network: whether it is a teacher or extractor, and no student.
         may_fail: whether it may diverge, as candidates of tuning may.
         needs: folders of the networks that must be trained before.
+        given: Python objects in place of names.
     """
 
     name: str
@@ -36,6 +67,7 @@ class Run:
     is_network: bool = False
     may_fail: bool = False
     needs: tuple[Path, ...] = ()
+    given: Given = field(default_factory=Given)
 
 
 @dataclass(frozen=True)
@@ -61,16 +93,29 @@ def carry_out(run: Run) -> Result:
     resume = (run.folder / "recipe.yaml").is_file()
     validation, test, failure = {}, {}, ""
     try:
-        validation = train(run.config, run.folder, resume=resume, show=False)
+        validation = _train(run, resume)
     except RunError as error:
         if not run.may_fail:
             raise RunError(f"{run.name}, seed {run.config.seed}: {error}") from None
         failure = str(error)
     if run.is_tested:
-        test = evaluate(str(run.folder))
+        given = run.given
+        test = evaluate(str(run.folder), student=given.new_student(), data=given.data)
     result = Result(validation, test, round(before + monotonic() - began, 3), failure)
     _write(run, result)
     return result
+
+
+def _train(run: Run, resume: bool) -> dict[str, float]:
+    given = run.given
+    # Weights are drawn from the seed, as those of a student by name are.
+    set_seed(run.config.seed)
+    student = given.new_student()
+    config = replace(run.config, objects={})
+    return train(
+        config, run.folder, resume=resume, show=False, student=student, teacher=given.teacher,
+        data=given.data,
+    )  # fmt: skip
 
 
 def finished(run: Run) -> Result | None:

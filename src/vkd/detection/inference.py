@@ -148,7 +148,7 @@ class ExportedDetector(nn.Module):
 
 
 def export_inputs(
-    config: DetectionConfig, checkpoint: Checkpoint, size: tuple[int, int]
+    config: DetectionConfig, checkpoint: Checkpoint, size: tuple[int, int], objects: Objects
 ) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
     """Return a detector of tensors alone, an example of its inputs, and its outputs' names.
 
@@ -156,11 +156,12 @@ def export_inputs(
         config: the recipe that the checkpoint belongs to.
         checkpoint: the weights.
         size: (height, width) of the images; 0 for that of the recipe.
+        objects: the student, where it is given as an object.
     """
     height, width = (given or usual for given, usual in zip(size, image_size(config), strict=True))
     inputs = {
         "images": torch.zeros(2, 3, height, width),
         "mask": torch.zeros(2, height, width, dtype=torch.bool),
     }
-    model = ExportedDetector(load_detector(config, checkpoint))
+    model = ExportedDetector(load_detector(config, checkpoint, objects))
     return model, inputs, ["pred_logits", "pred_boxes"]

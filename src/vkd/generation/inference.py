@@ -129,9 +129,9 @@ def _chosen(classes: str, names: list[str]) -> list[int]:
 
 
 def export_inputs(
-    config: GenerationConfig, checkpoint: Checkpoint, size: tuple[int, int]
+    config: GenerationConfig, checkpoint: Checkpoint, size: tuple[int, int], objects: Objects
 ) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
     """Return the generator, an example of its inputs, and its output's name."""
-    model = load_generator(config, checkpoint)
+    model = load_generator(config, checkpoint, objects)
     inputs = {"noise": torch.zeros(2, model.noise_dim), "labels": torch.zeros(2, dtype=torch.long)}
     return model, inputs, ["images"]

@@ -51,9 +51,10 @@ class TaskSpec:
         evaluate: ``(config, checkpoint, accelerator, options, objects) -> metrics`` on the test
             split.
         predict: ``(config, checkpoint, inputs, options, objects) -> records``; None if it cannot.
-        export: ``(config, checkpoint, size) -> (module, example inputs by name, output names)``.
-        cache: ``(config, folder, views, dtype) -> StoreFiller``; None where teachers cannot be
-            stored.
+        export: ``(config, checkpoint, size, objects) -> (module, example inputs by name, names of
+            outputs)``.
+        cache: ``(config, folder, views, dtype, objects) -> StoreFiller``; None where teachers
+            cannot be stored.
         check: ``(config) -> None``, refuses a method that the task cannot serve, before anything
             is trained or loaded.
         metric: what models are compared by, or ``(config) -> Metric`` where it depends on the
