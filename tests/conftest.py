@@ -14,6 +14,8 @@ from support.photographs import write_folder
 from support.runs import digits_teacher_run, short_digits_run, small_gan_run
 from support.sharing import shared_folder
 from vkd.api.train import train
+from vkd.methods.catalogue import METHODS
+from vkd.tasks import TASKS
 from vkd.training import trainer
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -21,12 +23,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 @pytest.fixture(autouse=True)
-def _log_as_it_was():
-    """Undo what the command line does to the library's log, so that order does not matter."""
+def _as_it_was():
+    """Undo what tests do to the library's log, tasks and methods, so that order does not matter."""
     log = logging.getLogger("vkd")
     before = log.handlers, log.level, log.propagate
+    registries = [(known, dict(known)) for known in (TASKS, METHODS)]
     yield
     log.handlers, log.level, log.propagate = before
+    for known, entries in registries:
+        known.clear()
+        known.update(entries)
 
 
 @pytest.fixture(scope="session")

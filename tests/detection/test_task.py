@@ -33,7 +33,7 @@ def test_projections_and_tokens_are_not_decayed_and_the_body_has_its_own_rate(tm
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_canvases():
-    with few_canvases(24, 8, 8):
+    with few_canvases(12, 8, 8):
         yield
 
 

@@ -44,4 +44,5 @@ def test_evaluation_needs_the_run_folder_alone(gan_run):
         p.numel() for p in create_model("biggan", gan_run).parameters()
     )
     assert metrics["frechet_distance"] > 0
+    assert metrics["images_per_second"] > 0
     assert evaluate(str(gan_run), device="cpu")["frechet_distance"] == metrics["frechet_distance"]

@@ -1,6 +1,8 @@
 """The losses of generator and discriminator."""
 
+import pytest
 import torch
+from torch import nn
 
 from support.gan import small_gan
 from vkd import whiten
@@ -57,3 +59,14 @@ def test_each_module_trains_its_own_network_alone():
         assert all(p.grad is not None for p in trained.parameters())
         assert all(p.grad is None for p in other.parameters())
         trained.zero_grad(set_to_none=True)
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_compile_reaches_generator_and_discriminator(monkeypatch, compile):
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module, *_, **__: compiled.append(module))
+    generator, discriminator = Generator(10, 1, 4, 8), Discriminator(10, 1, 4)
+    config = small_gan(teacher_checkpoint="x", extractor_checkpoint="x", compile=compile)
+    GeneratorModule(generator, discriminator, config)
+    DiscriminatorModule(discriminator, generator, config)
+    assert compiled == ([generator, discriminator] if compile else [])

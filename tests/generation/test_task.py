@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from vkd import whiten
 from vkd.api.train import train
@@ -79,3 +80,51 @@ def test_the_generator_steps_once_in_so_many_updates(config, tmp_path):
     ]
     steps = [next(iter(state["state"].values()))["step"] for state in optimizers]
     assert steps == [-(-record["updates"] // 4), record["updates"]]
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_channels_last_reaches_generator_and_discriminator(config, channels_last):
+    task = GenerationTask(replace(config, channels_last=channels_last))
+    for network in (task.steps[0].module.generator, task.steps[1].module.discriminator):
+        kernels = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d)]
+        kernels = [kernel for kernel in kernels if min(kernel.shape) > 1]
+        assert kernels
+        last = torch.channels_last
+        assert {kernel.is_contiguous(memory_format=last) for kernel in kernels} == {channels_last}
+
+
+def scripted(monkeypatch, diversities):
+    """Let evaluations find these diversities, one after another."""
+    values = iter(diversities)
+    monkeypatch.setattr(
+        GenerationTask, "evaluate", lambda *_: {"diversity": next(values), "frechet_distance": 1.0}
+    )
+
+
+def test_the_largest_diversity_survives_a_resumed_run(
+    config, tmp_path, monkeypatch, train_in_two_parts
+):
+    scripted(monkeypatch, [0.8, 0.05])
+    with pytest.raises(RunError, match=r"collapsed to a diversity of 0\.05 in epoch 2"):
+        train_in_two_parts(replace(config, rollbacks=0), tmp_path / "run")
+
+
+def test_a_resumed_run_has_no_new_rollbacks(config, tmp_path, monkeypatch):
+    """It goes back once, is killed, and then has no rollback left."""
+    scripted(monkeypatch, [0.8, 0.05, KeyboardInterrupt, 0.05])
+    evaluate = GenerationTask.evaluate
+
+    def killed(*arguments):
+        found = evaluate(*arguments)
+        if found["diversity"] is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(GenerationTask, "evaluate", killed)
+    changed = replace(config, epochs=3, rollbacks=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(changed, tmp_path / "run", show=False)
+    assert len((tmp_path / "run" / "notes.txt").read_text().splitlines()) == 1
+    with pytest.raises(RunError, match="collapsed"):
+        train(changed, tmp_path / "run", resume=True, show=False)
+    assert len((tmp_path / "run" / "notes.txt").read_text().splitlines()) == 1

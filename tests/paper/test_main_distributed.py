@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from support.commands import PAPER, launch_release, run_release
 from support.photographs import CLASSES, parts
+from vkd.api.evaluate import evaluate
 from vkd.models import create_model
 from vkd.training.checkpoint import read_metrics
 
@@ -53,8 +54,10 @@ def test_the_releases_train_command_runs(photographs, files, tmp_path):
     assert set(record["train"]) == {"feature", "logit", "label", "loss"}
     assert record["updates"] == 3
     assert record["lr"] < 5e-4 * 8 / 512 + 1e-9
-    correct = record["validation"]["accuracy"] * 25 / 100
-    assert correct == pytest.approx(round(correct), abs=1e-4)
+    # What two processes measured together is what one measures.
+    alone = evaluate(str(tmp_path / "output"), device="cpu")
+    for name in ("accuracy", "top5", "loss"):
+        assert record["validation"][name] == pytest.approx(alone[name], rel=1e-4), name
     card = (tmp_path / "output" / "README.md").read_text()
     assert "library_name: vkd" in card
     assert "G multiply-adds" in card
@@ -77,7 +80,6 @@ def test_the_releases_evaluate_command_counts_each_image_once(photographs, files
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels)).item()
     for processes, done in (
         (1, run_release(main_distributed, *arguments)),
-        (2, launch_release("main_distributed.py", *arguments, processes=2, port=12350)),
         (3, launch_release("main_distributed.py", *arguments, processes=3, port=12350)),
     ):
         assert done.returncode == 0, done.stderr

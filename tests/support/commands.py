@@ -10,7 +10,8 @@ from pathlib import Path
 from vkd.cli import main
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-PAPER = Path(__file__).parents[2] / "paper"
+TESTS = Path(__file__).parents[1]
+PAPER = TESTS.parent / "paper"
 
 
 def run_python(*arguments, cwd=None, **environment):
@@ -28,7 +29,9 @@ def run_process(*arguments, cwd=None):
 def run_processes(*arguments, processes=2):
     """Run a script, or ``-m module ...``, with torchrun and return what it prints."""
     launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}")
-    done = run_python(*launcher, *arguments)
+    # Scripts find this package beside the source.
+    paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    done = run_python(*launcher, *arguments, PYTHONPATH=paths)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

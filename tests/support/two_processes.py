@@ -15,6 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 import vkd
+from support.gan import small_gan
 from vkd.api.cache import cache
 from vkd.api.train import end_processes, train
 from vkd.classification import teachers
@@ -134,6 +135,8 @@ def main(folder, teacher):
     crd(folder, rank)
     cache(stored(teacher), folder / "store", views=1, show=False)
     train(even_training(teacher, 32), folder / "two", show=False)
+    gan = small_gan(teacher_checkpoint=teacher, extractor_checkpoint=teacher, epochs=1, samples=100)
+    train(gan, folder / "gan", show=False)
     # Saving sharded state takes GPUs as well, and is left out.
     trainer.save_state = lambda *_: None
     from vkd.api import train as train_module

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from timm.models import register_model
 
 from vkd.api.train import train
 from vkd.errors import RunError, UserError
+from vkd.models.small import conv_vit_digits
 from vkd.projection import orthogonality_error
 from vkd.recipe import config_of, read_recipe
 from vkd.training import trainer as trainer_module
@@ -139,10 +141,18 @@ def test_a_teacher_without_weights_is_an_error_that_names_the_flag(config, tmp_p
         train(orphan, tmp_path / "run", show=False)
 
 
+@register_model
+def shallow_vit_digits(pretrained=False, **kwargs):
+    """The digits' student with a single block, which compiles sooner."""
+    return conv_vit_digits(**(kwargs | {"depth": 1}))
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.slow
 def test_a_compiled_student_trains_as_a_plain_one(config, tmp_path):
-    config = replace(config, epochs=2, channels_last=True)
+    config = replace(
+        config, student="shallow_vit_digits", epochs=2, evaluate_every=2, channels_last=True
+    )
     train(config, tmp_path / "plain", show=False)
     train(replace(config, compile=True), tmp_path / "compiled", show=False)
     plain, compiled = (read_metrics(tmp_path / name) for name in ("plain", "compiled"))

@@ -1,0 +1,41 @@
+"""What of a recipe reaches the detector."""
+
+import pytest
+import torch
+from torch import nn
+
+from vkd.detection.config import DetectionConfig
+from vkd.detection.module import DetectionModule
+from vkd.models import create_model
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """The networks that are compiled; none is."""
+    found = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module, *_, **__: found.append(module))
+    return found
+
+
+def module_of(**changes):
+    config = DetectionConfig(dataset="digits-detection", student="vidt_digits", **changes)
+    return DetectionModule(create_model("vidt_digits"), config)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_channels_last_reaches_weights_and_images(channels_last):
+    module, seen = module_of(channels_last=channels_last), []
+    kernels = [m for m in module.modules() if isinstance(m, nn.Conv2d) and m.kernel_size > (1, 1)]
+    assert kernels
+    last = torch.channels_last
+    assert {k.weight.is_contiguous(memory_format=last) for k in kernels} == {channels_last}
+    module.student.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    target = {"labels": torch.tensor([1]), "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]])}
+    module({"images": [torch.randn(3, 64, 64)] * 2, "targets": [target] * 2})
+    assert seen[0].is_contiguous(memory_format=last) == channels_last
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_compile_reaches_the_detector(compiled, compile):
+    module = module_of(compile=compile)
+    assert compiled == ([module.student] if compile else [])
