@@ -3,21 +3,23 @@
 import ast
 from dataclasses import fields
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import get_args
 
 import pytest
 
 import vkd
-from vkd.classification.config import DATASET_FIELDS
+from vkd.classification.config import PHOTOGRAPH_FIELDS, SMALL_FIELDS
 from vkd.config import Distance, Normalization, Projection, field_groups, field_texts
+from vkd.data.catalogue import PHOTOGRAPHS, SMALL, reader_of
 from vkd.data.photographs import _SPLITS
-from vkd.data.small import READERS
+from vkd.detection.catalogue import DETECTION_DATASETS
 from vkd.errors import FieldError
 from vkd.loss import DISTANCES
 from vkd.methods.projections import PROJECTIONS
 from vkd.normalization import NORMALIZATIONS
 from vkd.recipe import recipe
 from vkd.tasks import TASKS
+from vkd.training.spec import resolve
 
 ROOT = Path(vkd.__file__).parent
 CONFIGS = {name: spec.config for name, spec in TASKS.items()}
@@ -34,12 +36,12 @@ def test_choices_are_the_registries(choices, registry):
 
 
 def test_every_data_set_says_which_fields_it_reads():
-    config = CONFIGS["classification"]
-    choices = set(get_args(get_type_hints(config)["dataset"]))
-    assert choices == DATASET_FIELDS.keys()
-    assert READERS.keys() < choices
-    names = {item.name for item in fields(config)}
-    assert all(read <= names for read in DATASET_FIELDS.values())
+    names = {item.name for item in fields(CONFIGS["classification"])}
+    assert names >= SMALL_FIELDS | PHOTOGRAPH_FIELDS
+    for entry in [*SMALL.values(), *PHOTOGRAPHS.values()]:
+        assert callable(reader_of(entry))
+    for detection in DETECTION_DATASETS.values():
+        assert callable(resolve(detection.reader))
     assert set(_SPLITS) == {"train", "validation"}
 
 

@@ -121,4 +121,4 @@ def _settings(results: dict[str, Any], titles: Mapping[str, str]) -> str:
 
 
 def _text(changes: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in changes.items()) or "none"
+    return ", ".join(f"{name} {value}" for name, value in changes.items()) or "as the recipe"
