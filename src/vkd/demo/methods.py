@@ -6,7 +6,7 @@ from typing import Any
 METHODS: dict[str, dict[str, Any]] = {
     "none": {"feature_weight": 0.0},
     "logit": {"feature_weight": 0.0, "logit_weight": 1.0, "temperature": 4.0},
-    "linear": {"projection": "linear", "normalization": "identity", "feature_weight": 30.0},
+    "linear": {"projection": "linear", "normalization": "identity", "feature_weight": 100.0},
     "vkd": {},
 }
 NAMES = {
@@ -15,7 +15,7 @@ NAMES = {
     "linear": "linear projection, raw features",
     "vkd": "VkD: orthogonal, layer norm",
 }
-_WEIGHTS = {"linear": 30.0, "mlp": 30.0, "orthogonal": 10.0}
+_WEIGHTS = {"linear": 100.0, "mlp": 100.0, "orthogonal": 10.0}
 GRID = {
     f"{projection}-{normalization}": {
         "projection": projection,
