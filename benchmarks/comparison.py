@@ -20,9 +20,9 @@ def write_results(name: str, content: dict[str, Any]) -> None:
     (RESULTS / name).write_text(text + "\n")
 
 
-def read_rows(name: str) -> list[dict[str, Any]]:
-    """Return the rows of committed results of tuning."""
-    return json.loads((RESULTS / name).read_text())["runs"]
+def read_results(name: str) -> dict[str, Any]:
+    """Return committed results."""
+    return json.loads((RESULTS / name).read_text())
 
 
 def trial_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:

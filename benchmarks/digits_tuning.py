@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from comparison import read_rows, trial_rows, write_results
+from comparison import read_results, trial_rows, write_results
 from vkd.comparison.compare import tune_methods
 from vkd.comparison.tuning import Trial, Tuning
 from vkd.demo.methods import METHODS
@@ -56,8 +56,9 @@ def main() -> None:
     arguments = parser.parse_args()
     alone, *others = METHODS
     chosen = arguments.methods.split(",")
-    kept = [row for row in read_rows(RESULTS) if row["method"] not in chosen]
-    rows = kept
+    before = read_results(RESULTS)
+    rows = [row for row in before["runs"] if row["method"] not in chosen]
+    kept = {"methods": sorted({row["method"] for row in rows}), "of": before["environment"]}
     if alone in chosen:
         rows = rows + trial_rows(tuned(arguments.folder / "rate", [alone], arguments.seeds))
     rate = max((row for row in rows if row["method"] == alone), key=_mean)["lr"]
@@ -66,7 +67,7 @@ def main() -> None:
         trials = tuned(arguments.folder / "weights", names, arguments.seeds, lr=rate)
         rows = rows + trial_rows(trials)
     rows.sort(key=lambda row: list(METHODS).index(row["method"]))
-    write_results(RESULTS, {"runs": rows})
+    write_results(RESULTS, ({"kept": kept} if kept["methods"] else {}) | {"runs": rows})
 
 
 def _mean(row: dict[str, Any]) -> float:
