@@ -117,21 +117,31 @@ def photographs(tmp_path_factory):
 
 
 @pytest.fixture
-def train_in_two_parts(monkeypatch):
-    """Train a config into a folder, interrupted after its first epoch, and resume it."""
+def interrupted(monkeypatch):
+    """Train a recipe into a folder until the state of an epoch is saved."""
 
-    def run(config, folder):
+    def run(recipe, folder, epoch=1, **changes):
         original = trainer.save_state
 
         def stop(accelerator, run_folder, progress):
             original(accelerator, run_folder, progress)
-            if progress.epoch == 1:
+            if progress.epoch == epoch:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
             patch.setattr(trainer, "save_state", stop)
             with pytest.raises(KeyboardInterrupt):
-                train(config, folder, show=False)
+                train(recipe, folder, show=False, **changes)
+
+    return run
+
+
+@pytest.fixture
+def train_in_two_parts(interrupted):
+    """Train a config into a folder, interrupted after its first epoch, and resume it."""
+
+    def run(config, folder):
+        interrupted(config, folder)
         train(config, folder, resume=True, show=False)
 
     return run

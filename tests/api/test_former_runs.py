@@ -3,14 +3,12 @@
 import json
 import logging
 
-import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
 import vkd
 from vkd.recipe import config_of, read_recipe, recipe
-from vkd.training import trainer
 
 
 def rename_classification(key):
@@ -35,7 +33,7 @@ def as_former(folder):
 
 
 def test_a_classifiers_state_with_former_names_resumes_to_the_same_bits(
-    digits_teacher, tmp_path, monkeypatch
+    digits_teacher, tmp_path, interrupted
 ):
     config = recipe(
         "digits", epochs=3, warmup_epochs=0, checkpoint_every=1, device="cpu", trackers="",
@@ -43,17 +41,7 @@ def test_a_classifiers_state_with_former_names_resumes_to_the_same_bits(
     )  # fmt: skip
     whole, former = tmp_path / "whole", tmp_path / "former"
     vkd.train(config, whole, show=False)
-    original = trainer.save_state
-
-    def stop(accelerator, folder, progress):
-        original(accelerator, folder, progress)
-        if progress.epoch == 1:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "save_state", stop)
-        with pytest.raises(KeyboardInterrupt):
-            vkd.train(config, former, show=False)
+    interrupted(config, former)
     as_former(former)
     vkd.train(config, former, resume=True, show=False)
     for name in ("model", "projection"):

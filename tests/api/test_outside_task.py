@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 import vkd
 from vkd.cli import main
 from vkd.errors import UserError
-from vkd.training import trainer
 from vkd.training.spec import TaskSpec
 
 SUPPORT = Path(__file__).parent.parent / "support"
@@ -37,21 +36,11 @@ def recipe(tmp_path):
     return str(file)
 
 
-def test_it_trains_resumes_evaluates_and_predicts_in_python(toy, recipe, tmp_path, monkeypatch):
+def test_it_trains_resumes_evaluates_and_predicts_in_python(toy, recipe, tmp_path, interrupted):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     metrics = vkd.train(recipe, whole, show=False, slope=2.0)
     assert metrics["error"] < 0.1
-    original = trainer.save_state
-
-    def stop(accelerator, folder, progress):
-        original(accelerator, folder, progress)
-        if progress.epoch == 7:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "save_state", stop)
-        with pytest.raises(KeyboardInterrupt):
-            vkd.train(recipe, broken, show=False, slope=2.0)
+    interrupted(recipe, broken, epoch=7, slope=2.0)
     vkd.train(recipe, broken, resume=True, show=False, slope=2.0)
     first, second = (load_file(run / "model.safetensors") for run in (whole, broken))
     assert all(torch.equal(first[name], second[name]) for name in first)
