@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 import vkd
 from vkd.cli import main
 from vkd.errors import UserError
+from vkd.tasks import TASKS
 from vkd.training.spec import TaskSpec
 
 SUPPORT = Path(__file__).parent.parent / "support"
@@ -27,6 +28,8 @@ def toy():
 
     yield toy_task
     sys.path.remove(str(SUPPORT))
+    # Other processes, of later tests, do not find it.
+    del TASKS["line"], sys.modules["toy_task"]
 
 
 @pytest.fixture

@@ -135,9 +135,9 @@ def test_a_store_that_does_not_fit_is_refused(config, tmp_path):
     cache(config, folder, views=2, show=False)
     stored = replace(config, teacher_store=str(folder))
     for change, message in (
-        ({"flip": False}, "made with flip True, the recipe has False"),
-        ({"train_fraction": 0.5}, "made with train_fraction 0.3, the recipe has 0.5"),
-        ({"teacher_checkpoint": "other"}, "made with teacher_checkpoint"),
+        ({"flip": False}, "store has flip True, the recipe False"),
+        ({"train_fraction": 0.5}, "store has train_fraction 0.3, the recipe 0.5"),
+        ({"teacher_checkpoint": "other"}, "store has teacher_checkpoint"),
         ({"teacher_store": str(tmp_path)}, "is no store of a teacher's outputs"),
     ):
         with pytest.raises(UserError, match=message):
