@@ -56,7 +56,7 @@ def test_it_trains_resumes_evaluates_and_predicts_in_python(toy, recipe, tmp_pat
         vkd.export(str(whole), tmp_path / "line.onnx")
 
 
-def test_it_is_on_the_command_line_by_an_entry_point(toy, recipe, tmp_path):
+def test_it_is_on_the_command_line_by_an_entry_point(toy, recipe, tmp_path, capsys):
     installed = tmp_path / "site" / "toy-1.0.dist-info"
     installed.mkdir(parents=True)
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
@@ -64,17 +64,17 @@ def test_it_is_on_the_command_line_by_an_entry_point(toy, recipe, tmp_path):
     paths = [str(installed.parent), str(SUPPORT), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
-    def run(*words):
-        command = [sys.executable, "-m", "vkd", *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    folder = tmp_path / "run"
-    assert re.search(r"--slope X +of the true line\. \[3\.0\]", run("train", recipe, "--help"))
-    assert "error: " in run("train", recipe, "--slope", "2", "--output", folder)
-    assert "at: of" not in run("predict", "--help")
-    line = run("predict", "--checkpoint", folder, "--at", "0.5")
+    folder = str(tmp_path / "run")
+    command = [sys.executable, "-m", "vkd", "train", recipe, "--slope", "2", "--output", folder]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "error: " in done.stdout
+    assert main(["train", recipe, "--help"]) == 0
+    assert re.search(r"--slope X +of the true line\. \[3\.0\]", capsys.readouterr().out)
+    assert main(["predict", "--help"]) == 0
+    assert "line: where to read the line." in capsys.readouterr().out
+    assert main(["predict", "--checkpoint", folder, "--at", "0.5"]) == 0
+    line = capsys.readouterr().out
     assert json.loads(line)["value"] == pytest.approx(1.0, abs=0.2)
 
 
