@@ -81,6 +81,11 @@ def _one_sentence(message: str) -> str:
         names = [name.strip(" '\"") for name in choices[1].split(",")]
         hint = nearest(value[1].strip("'\""), names) if value else "."
         return f"{flag} must be one of {', '.join(names)}{found}{hint}"
-    kinds = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+    kinds = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "dict": "a mapping such as {alpha: 2.0}",
+    }
     kind = kinds.get(expected[1], expected[1]) if expected else "another value"
     return f"{flag} must be {kind}{found}."
