@@ -5,7 +5,7 @@ Imports nothing heavy, so that the command line can check flags before it loads 
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -302,10 +302,10 @@ def default_values(config: type[TrainingConfig]) -> dict[str, Any]:
     """Return the default of every field that has one."""
     found = {}
     for item in fields(config):
-        if callable(item.default_factory):
-            found[item.name] = item.default_factory()
-        elif item.name != "task" or item.default is not None:
+        if item.default is not MISSING:
             found[item.name] = item.default
+        elif item.default_factory is not MISSING:
+            found[item.name] = item.default_factory()
     return found
 
 

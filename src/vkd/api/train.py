@@ -63,6 +63,7 @@ def train(
         # Only the first process may make the folder; the others find the first one's recipe.
         open_run_folder(target, config, resume or not accelerator.is_main_process)
     config = with_networks(config, target, show)
+    # Anew, as the training of a teacher has left its own settings.
     accelerator = make_accelerator(config)
     task, cost = _build(config, objects)
     metrics = Trainer(task, config, target, accelerator, show).fit(resume)
