@@ -83,6 +83,17 @@ def test_unknown_and_missing_trackers_are_refused_before_anything(tmp_path, caps
         check_trackers(["all"])
 
 
+def test_a_tracker_that_does_not_start_is_one_sentence(memory, monkeypatch, tmp_path, capsys):
+    def refuse(self):
+        raise OSError("no route to the server\nand more")
+
+    monkeypatch.setattr(memory, "start", refuse)
+    command = ["train", "digits", "--method", "none", "--epochs", "1", "--warmup-epochs", "0"]
+    assert main([*command, "--trackers", "memory", "--output", str(tmp_path / "run")]) == 1
+    expected = "vkd: The tracker memory could not be started: no route to the server"
+    assert capsys.readouterr().err.splitlines()[-1] == expected
+
+
 def test_no_tracker_is_imported_before_it_is_named():
     code = (
         "import sys, vkd.api.train, vkd.classification.task, vkd.training.trainer;"

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from vkd.config import TrainingConfig
-from vkd.errors import FieldError, nearest
+from vkd.errors import FieldError, RunError, nearest
 
 _TENSORBOARD = "tensorboard"
+_WANDB = "wandb"
 _PROJECT = "vkd"
 
 
@@ -42,6 +43,9 @@ class Trackers:
         folder: the run folder, for those that write files.
         done: epochs that an earlier, resumed run has finished.
         settings: what is reported of the recipe.
+
+    Raises:
+        RunError: if a tracker cannot be started.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class Trackers:
         plain = (int, float, str, bool)
         values = {k: v if isinstance(v, plain) else str(v) for k, v in settings.items()}
         for tracker in self._trackers:
-            tracker.start()
+            _start(tracker)
             # TensorBoard would write a run of its own for the settings, which recipe.yaml holds.
             if tracker.name != _TENSORBOARD and not done:
                 tracker.store_init_configuration(values)
@@ -67,10 +71,22 @@ class Trackers:
             tracker.finish()
 
 
+def _start(tracker: Any) -> None:
+    try:
+        tracker.start()
+    except Exception as error:  # each tracker's package raises its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RunError(
+            f"The tracker {tracker.name} could not be started: {reason[:200]}"
+        ) from error
+
+
 def _tracker(name: str, folder: Path, done: int) -> Any:
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     kind: Any = LOGGER_TYPE_TO_CLASS[name]
     if name == _TENSORBOARD:
         return kind(_TENSORBOARD, str(folder), purge_step=done + 1)
+    if name == _WANDB:
+        return kind(_PROJECT, dir=str(folder))
     return kind(_PROJECT, str(folder)) if kind.requires_logging_directory else kind(_PROJECT)
