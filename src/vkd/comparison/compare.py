@@ -10,9 +10,9 @@ from torch import nn
 
 from vkd.comparison.page import write_comparison_page
 from vkd.comparison.plan import Plan, make_plan, open_folder
-from vkd.comparison.results import RESULTS, read_results, results_of
+from vkd.comparison.results import read_results, results_of, write_results
 from vkd.comparison.runner import Runner, default_processes
-from vkd.comparison.runs import Given, write_json
+from vkd.comparison.runs import Given
 from vkd.comparison.tuning import FIRST_SEED, Trial, Tuning, best_changes, tune
 from vkd.comparison.variants import Methods, reference_of, variants_of
 from vkd.config import TrainingConfig
@@ -90,7 +90,7 @@ def compare(
     earlier = read_results(plan.folder).get("seconds", 0.0)
     results = results_of(plan, reference, metric, trials)
     results["seconds"] = round(earlier + monotonic() - began, 1)
-    write_json(plan.folder / RESULTS, results)
+    write_results(plan.folder, results)
     write_comparison_page(plan.folder, results)
     return results
 

@@ -12,6 +12,7 @@ from vkd.comparison.tuning import Trial
 from vkd.comparison.variants import Variant, differences
 from vkd.reporting.environment import environment
 from vkd.reporting.statistics import Interval, paired_interval
+from vkd.training.checkpoint import write_json
 from vkd.training.spec import Metric
 
 RESULTS = "results.json"
@@ -36,6 +37,11 @@ def results_of(
         "recipe": asdict(plan.base),
         "runs": {v.name: [_place(plan, run) for run in plan.runs_of(v)] for v in plan.variants},
     }
+
+
+def write_results(folder: Path, results: dict[str, Any]) -> None:
+    """Write the ``results.json`` of a comparison."""
+    write_json(folder / RESULTS, results)
 
 
 def read_results(folder: Path) -> dict[str, Any]:

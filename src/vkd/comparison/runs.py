@@ -1,7 +1,6 @@
 """One run of a comparison, and its result on disk."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from vkd.api.evaluate import evaluate
 from vkd.api.train import train
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError, RunError
-from vkd.training.checkpoint import read_metrics, recipe_difference
+from vkd.training.checkpoint import read_metrics, recipe_difference, write_json
 from vkd.training.task import Objects
 
 _RESULT = "result.json"
@@ -140,13 +139,6 @@ def finished(run: Run) -> Result | None:
 def is_finished(run: Run) -> bool:
     """Whether a run's folder has a result, of whatever recipe."""
     return (run.folder / _RESULT).is_file()
-
-
-def write_json(file: Path, content: object) -> None:
-    """Write JSON in one step, so that a reader never meets half a file."""
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, file)
 
 
 def _write(run: Run, result: Result) -> None:

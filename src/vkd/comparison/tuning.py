@@ -7,10 +7,11 @@ from typing import Any
 
 from vkd.comparison.plan import Plan
 from vkd.comparison.runner import Runner
-from vkd.comparison.runs import Result, Run, write_json
+from vkd.comparison.runs import Result, Run
 from vkd.comparison.variants import Variant, safe_name, tuned_field
 from vkd.errors import FieldError, RunError
 from vkd.tasks import metric_of
+from vkd.training.checkpoint import write_json
 
 # The variant's own value comes first, and so is kept where another is no better.
 _WEIGHT_FACTORS = (1.0, 0.3, 3.0, 0.1, 10.0)

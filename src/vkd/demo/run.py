@@ -7,8 +7,7 @@ from rich.console import Console
 
 from vkd.comparison.compare import compare
 from vkd.comparison.page import write_comparison_page
-from vkd.comparison.results import RESULTS, read_results
-from vkd.comparison.runs import write_json
+from vkd.comparison.results import read_results, write_results
 from vkd.comparison.tables import tables
 from vkd.demo.methods import GRID, GRID_SEEDS, METHODS, NAMES, SAME
 from vkd.demo.results import grid_section, grid_table
@@ -50,7 +49,7 @@ def run_demo(folder: Path, seeds: int = 3, epochs: int = 0, grid: bool = False) 
     )
     teacher = results["networks"]["teacher"]["accuracy"]
     results = {"dataset": _DATASET, "teacher": teacher} | results
-    write_json(folder / RESULTS, results)
+    write_results(folder, results)
     _show(results, console)
     report = _write_report(folder, results)
     console.print(f"{results['seconds']:.0f} s. Report: {report}")

@@ -89,7 +89,7 @@ def save_state(accelerator: Accelerator, folder: Path, progress: Progress) -> No
     accelerator.save_state(str(partial))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        _write_json(partial / _PROGRESS, asdict(progress))
+        write_json(partial / _PROGRESS, asdict(progress))
         shutil.rmtree(partial.with_name(name), ignore_errors=True)
         partial.rename(partial.with_name(name))
         for older in _states(folder)[:-1]:
@@ -99,12 +99,18 @@ def save_state(accelerator: Accelerator, folder: Path, progress: Progress) -> No
 
 def rewrite_progress(folder: Path, progress: Progress) -> None:
     """Keep, beside the newest state, how far a run has come that went back to it."""
-    _write_json(_states(folder)[-1] / _PROGRESS, asdict(progress))
+    write_json(_states(folder)[-1] / _PROGRESS, asdict(progress))
 
 
-def _write_json(file: Path, content: Any) -> None:
+def write_json(file: Path, content: Any) -> None:
+    """Write JSON in one step."""
+    write_whole(file, json.dumps(content, indent=2) + "\n")
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file in one step, so that a reader never meets half of it."""
     partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(content))
+    partial.write_text(text)
     os.replace(partial, file)
 
 

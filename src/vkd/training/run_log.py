@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from vkd.training.checkpoint import read_metrics, read_records
+from vkd.training.checkpoint import read_metrics, read_records, write_whole
 from vkd.training.trackers import Trackers
 
 _log = logging.getLogger("vkd")
@@ -150,7 +149,4 @@ def _append(file: Path, record: dict[str, Any]) -> None:
 
 
 def _write_records(file: Path, records: list[dict[str, Any]]) -> None:
-    """Replace a file of records in one step, so that a reader never meets half of it."""
-    partial = file.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(record) + "\n" for record in records))
-    os.replace(partial, file)
+    write_whole(file, "".join(json.dumps(record) + "\n" for record in records))
