@@ -200,7 +200,14 @@ class DistillationConfig(TrainingConfig):
     Attributes:
         dataset: where the images come from.
         data_path: folder of the data, where they are not found by themselves.
+        image_folder: folder of the pictures that a table or annotations name, where they are not
+            below data_path.
+        validation_fraction: share of the training images to validate with, where the data have
+            no validation split.
+        max_corrupt: pictures that cannot be read to skip before the run is ended.
         student: name of the model to train.
+        student_checkpoint: weights for the student to start from, a file or run folder, or hub
+            for those timm publishes; parts of other shapes, as heads for other classes, start anew.
         teacher: name of the teacher; empty to train alone.
         teacher_checkpoint: the teacher's weights or run folder; hub for those timm publishes.
         teacher_recipe: trains the teacher first when no teacher_checkpoint is given.
@@ -214,7 +221,11 @@ class DistillationConfig(TrainingConfig):
 
     dataset: str = ""
     data_path: str = ""
+    image_folder: str = ""
+    validation_fraction: float = 0.1
+    max_corrupt: int = 100
     student: str = ""
+    student_checkpoint: str = ""
     teacher: str = ""
     teacher_checkpoint: str = ""
     teacher_recipe: str = ""
@@ -228,8 +239,10 @@ class DistillationConfig(TrainingConfig):
     # What the task's methods may compare.
     COMPARABLE: ClassVar[tuple[str, ...]] = ("features",)
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "data": ("dataset", "data_path"),
-        "student": ("student",),
+        "data": (
+            "dataset", "data_path", "image_folder", "validation_fraction", "max_corrupt",
+        ),
+        "student": ("student", "student_checkpoint"),
         "teacher": ("teacher", "teacher_checkpoint", "teacher_recipe"),
         "method": (
             "method", "method_options", "projection", "normalization", "distance",
@@ -239,7 +252,9 @@ class DistillationConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_at_least(0, "feature_weight")
+        self.require_at_least(0, "feature_weight", "max_corrupt")
+        held_out = self.validation_fraction
+        self.require("validation_fraction", 0 < held_out < 1, "above 0 and below 1")
         self._check_method()
         if self.needs_teacher and "teacher" not in self.objects:
             self.require("teacher", bool(self.teacher), "a model's name when distilling")
@@ -296,6 +311,22 @@ class DistillationConfig(TrainingConfig):
         """Return the names of student and teacher, where they are no objects."""
         names = {"student": self.student, "teacher": self.teacher}
         return {role: name for role, name in names.items() if name and role not in self.objects}
+
+
+@dataclass(kw_only=True)
+class LabelledImagesConfig(DistillationConfig):
+    """Fields of every task whose images have one label each.
+
+    Attributes:
+        image_column: column of a table, or of a data set of Hugging Face, that holds the pictures
+            or their paths; found by its name or type when empty.
+        label_column: column that holds the labels; likewise.
+    """
+
+    image_column: str = ""
+    label_column: str = ""
+
+    GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {"data": ("image_column", "label_column")}
 
 
 def default_values(config: type[TrainingConfig]) -> dict[str, Any]:

@@ -3,17 +3,20 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from vkd.config import DistillationConfig
+from vkd.config import LabelledImagesConfig
 from vkd.data.catalogue import PHOTOGRAPHS, SMALL
 from vkd.methods.catalogue import NO_METHOD, method_entry
 
 # What small images and photographs read, beside the fields that all do.
 SMALL_FIELDS = {"crop_padding", "flip", "train_fraction"}
-PHOTOGRAPH_FIELDS = {"input_size", "augmentation", "color_jitter", "flip", "max_corrupt"}
+PHOTOGRAPH_FIELDS = {
+    "input_size", "augmentation", "color_jitter", "flip", "max_corrupt", "image_folder",
+    "validation_fraction", "image_column", "label_column",
+}  # fmt: skip
 
 
 @dataclass(kw_only=True)
-class ClassificationConfig(DistillationConfig):
+class ClassificationConfig(LabelledImagesConfig):
     """Fields of image classification.
 
     Attributes:
@@ -38,7 +41,6 @@ class ClassificationConfig(DistillationConfig):
         cutmix: alpha of cutmix; where mixup is on as well, each is used for half of the batches.
         repeated_augmentation: augmented views of an image in an epoch.
         drop_path: stochastic depth of the student.
-        max_corrupt: unreadable photographs to skip before the run is ended.
         train_fraction: share of the training split to train on (digits, fashion-mnist).
     """
 
@@ -60,14 +62,13 @@ class ClassificationConfig(DistillationConfig):
     cutmix: float = 0.0
     repeated_augmentation: int = 1
     drop_path: float = 0.0
-    max_corrupt: int = 100
     train_fraction: float = 1.0
 
     COMPARABLE: ClassVar[tuple[str, ...]] = ("features", "logits")
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "data": (
             "dataset", "data_path", "input_size", "augmentation", "color_jitter", "crop_padding",
-            "flip", "mixup", "cutmix", "repeated_augmentation", "train_fraction", "max_corrupt",
+            "flip", "mixup", "cutmix", "repeated_augmentation", "train_fraction",
         ),
         "student": ("student", "student_layer", "drop_path"),
         "teacher": (
@@ -81,9 +82,7 @@ class ClassificationConfig(DistillationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_at_least(
-            0, "logit_weight", "crop_padding", "color_jitter", "mixup", "cutmix", "max_corrupt"
-        )
+        self.require_at_least(0, "logit_weight", "crop_padding", "color_jitter", "mixup", "cutmix")
         self.require_at_least(1, "input_size", "repeated_augmentation")
         self.require("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
         if self.mixup or self.cutmix:

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.data import read_splits, student_format
 from vkd.classification.task import evaluate_classifier, evaluation_loader
-from vkd.data.image_files import open_image
+from vkd.data.pictures import open_picture
 from vkd.data.transforms import IMAGENET, evaluation_transform, whole_transform
 from vkd.errors import UserError
 from vkd.inputs import InputFormat
@@ -99,7 +99,7 @@ def predict(
     model = _model(config, checkpoint, objects)
     inputs = input_format(config, checkpoint)
     prepare, mode = _preparation(inputs), "L" if inputs.channels == 1 else "RGB"
-    batch = torch.stack([prepare(open_image(Path(file), mode)) for file in images])
+    batch = torch.stack([prepare(open_picture(Path(file), mode)) for file in images])
     probabilities = model(batch).softmax(1)
     best, indices = probabilities.max(1)
     names = checkpoint.classes or _imagenet_names(probabilities.shape[1])

@@ -1,6 +1,5 @@
 """Image folders, shards and Hugging Face data sets, read one image at a time."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from vkd.data.catalogue import PHOTOGRAPHS, reader_of
+from vkd.data.pictures import open_picture
 from vkd.data.shards import ShardReader, find_shards
+from vkd.data.unreadable import Unreadable
 from vkd.errors import RunError, UserError
 
-_log = logging.getLogger("vkd")
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _SPLITS = {"train": ("train",), "validation": ("validation", "val", "test")}
 
 
@@ -40,9 +39,8 @@ class Photographs(Dataset):
         self, reader: Any, transform: v2.Transform, substitute: bool = False, max_corrupt: int = 100
     ) -> None:
         self.reader, self.transform = reader, transform
-        self.substitute, self.max_corrupt = substitute, max_corrupt
-        # Shared with the processes that load, so that an image is counted once.
-        self._corrupt = torch.zeros(len(reader), dtype=torch.bool).share_memory_()
+        self.substitute = substitute
+        self.unreadable = Unreadable(len(reader), max_corrupt)
 
     def __len__(self) -> int:
         return len(self.reader)
@@ -50,12 +48,12 @@ class Photographs(Dataset):
     @property
     def skipped(self) -> int:
         """Images found unreadable so far."""
-        return int(self._corrupt.sum())
+        return self.unreadable.count
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
         for step in range(len(self)):
             current = (index + step) % len(self)
-            read = None if self._corrupt[current] else self._read(current)
+            read = None if current in self.unreadable else self._read(current)
             if read is not None:
                 return self.transform(read[0]), read[1], current
             if not self.substitute:
@@ -63,19 +61,12 @@ class Photographs(Dataset):
         raise RunError(f"None of the {len(self)} images can be read.")
 
     def _read(self, index: int) -> tuple[Image.Image, int] | None:
+        source, label = self.reader[index]
+        name = self.reader.filename(index)
         try:
-            file, label = self.reader[index]
-            with Image.open(file) as image:
-                return image.convert("RGB"), int(label)
-        except _UNREADABLE:
-            self._corrupt[index] = True
-            name = self.reader.filename(index)
-            _log.warning("skipped %s, no readable image (%d)", name, self.skipped)
-            if self.skipped > self.max_corrupt:
-                raise RunError(
-                    f"{self.skipped} images cannot be read, more than max_corrupt = "
-                    f"{self.max_corrupt}; the last is {name}."
-                ) from None
+            return open_picture(source, name=name), int(label)
+        except UserError as error:
+            self.unreadable.add(index, str(error))
             return None
 
 

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from vkd.data.image_files import open_image
+from vkd.data.pictures import open_picture
 from vkd.detection.coco import Categories, CocoImages, default_categories, detection_loader
 from vkd.detection.config import DetectionConfig
 from vkd.detection.data import read_detection
@@ -97,7 +97,7 @@ def predict(
     prepare = detection_transform(config.short_side, config.long_side)
     records = []
     for file, drawing in zip(files, drawings, strict=True):
-        picture = open_image(file)
+        picture = open_picture(file)
         outputs = model([prepare(picture)])
         (best,) = best_detections(outputs, torch.tensor([[picture.height, picture.width]]))
         found = _named(best, categories, options.threshold)

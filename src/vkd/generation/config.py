@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from vkd.config import DistillationConfig, FrozenNetwork, Normalization
+from vkd.config import DistillationConfig, FrozenNetwork, LabelledImagesConfig, Normalization
 from vkd.data.catalogue import SMALL
 
 INCEPTION = "inception"
@@ -11,7 +11,7 @@ CIFAR = ("cifar10", "cifar100")
 
 
 @dataclass(kw_only=True)
-class GenerationConfig(DistillationConfig):
+class GenerationConfig(LabelledImagesConfig):
     """Fields of image generation.
 
     Attributes:
