@@ -11,7 +11,6 @@ import vkd
 from vkd.classification.config import PHOTOGRAPH_FIELDS, SMALL_FIELDS
 from vkd.config import Distance, Normalization, Projection, field_groups, field_texts
 from vkd.data.catalogue import PHOTOGRAPHS, SMALL, reader_of
-from vkd.data.photographs import _SPLITS
 from vkd.detection.catalogue import DETECTION_DATASETS
 from vkd.errors import FieldError
 from vkd.loss import DISTANCES
@@ -42,7 +41,6 @@ def test_every_data_set_says_which_fields_it_reads():
         assert callable(reader_of(entry))
     for detection in DETECTION_DATASETS.values():
         assert callable(resolve(detection.reader))
-    assert set(_SPLITS) == {"train", "validation"}
 
 
 @pytest.mark.parametrize("task", CONFIGS)

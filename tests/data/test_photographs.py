@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from support.photographs import parts, write_folder
-from vkd.data.photographs import Photographs, read_photographs
+from vkd.data.photographs import Photographs
 from vkd.errors import RunError, UserError
 
 
@@ -112,7 +112,7 @@ def test_shards_hold_the_same_images(photographs, tmp_path, in_folders):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "val.tar").write_bytes(b"no tar")
     with pytest.raises(UserError, match="not a shard"):
-        read_photographs("wds", str(tmp_path / "broken"), None, None)
+        parts(tmp_path / "broken", "wds")
 
 
 def test_photographs_with_workers_share_their_count(tmp_path):
