@@ -22,8 +22,9 @@ def test_a_folder_is_read_with_its_classes(photographs):
 
 def test_nested_class_folders_count_by_the_innermost(tmp_path):
     write_folder(tmp_path)
-    (tmp_path / "train" / "even").mkdir()
-    (tmp_path / "train" / "n00").rename(tmp_path / "train" / "even" / "n00")
+    for name, group in (("n00", "even"), ("n01", "odd"), ("n02", "even")):
+        (tmp_path / "train" / group).mkdir(exist_ok=True)
+        (tmp_path / "train" / name).rename(tmp_path / "train" / group / name)
     train, _, classes = parts(tmp_path)
     assert classes == ["n00", "n01", "n02"]
     assert len(train) == 24

@@ -53,8 +53,8 @@ def teacher_of(
     elif objects.teacher is not None and not isinstance(objects.teacher, nn.Module):
         teacher = objects.teacher
     else:
-        classes = splits.classes if config.logit_weight else []
-        teacher = network_teacher(config, splits.format, objects.teacher, classes)
+        names = splits.classes if config.logit_weight else []
+        teacher = network_teacher(config, splits.format, objects.teacher, names)
         if splits.constant is not None and not (config.mixup or config.cutmix):
             with as_user_error("teacher_layer"):
                 teacher = MemoryTeacher(teacher, splits.constant)

@@ -106,8 +106,8 @@ class ShardReader:
         missing = images.keys() - labels.keys()
         if missing:
             raise UserError(
-                f"{file} has no {min(missing)[:80]}.cls with the class of the image; {len(missing):,} "
-                "lack theirs."
+                f"{file} has no {min(missing)[:80]}.cls with the class of the image; "
+                f"{len(missing):,} lack theirs."
             )
         self._left_out["classes without a picture"] += labels.keys() - images.keys()
         return images, labels

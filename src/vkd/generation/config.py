@@ -85,9 +85,9 @@ class GenerationConfig(LabelledImagesConfig):
             given = self.extractor_checkpoint or self.extractor_recipe
             self.require("extractor_checkpoint", bool(given), "given with a local extractor")
         self.require_choice("dataset", [*SMALL, *CIFAR, *PHOTOGRAPHS])
-        given = "data" in self.objects
-        reader = "data given as an object" if given else f"dataset {self.dataset}"
-        self.require_unread(set(unread_fields("" if given else self.dataset)), reader)
+        is_given = "data" in self.objects
+        reader = "data given as an object" if is_given else f"dataset {self.dataset}"
+        self.require_unread(set(unread_fields("" if is_given else self.dataset)), reader)
         if self.dataset in SMALL and not SMALL[self.dataset].needs_path:
             self.require_unread({"data_path"}, f"dataset {self.dataset}")
 

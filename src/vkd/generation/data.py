@@ -82,6 +82,7 @@ def read_generation(
     """
     train: Any
     validation: Any
+    test: Any
     name, path = source.dataset, source.path
     readers: dict[str, PictureReader] = {}
     notes: list[str] = []
@@ -102,8 +103,8 @@ def read_generation(
         parts = read_photographs(source, moving, v2.Compose(steps))
         if parts.train is None:
             raise FieldError("data_path", f"{path} has no images to train on.")
-        train, validation, test, classes = parts.train, parts.validation, parts.test, parts.classes
-        readers, notes = parts.readers, parts.notes
+        train, validation, classes = parts.train, parts.validation, parts.classes
+        readers, notes, test = parts.readers, parts.notes, parts.test
         labels, channels = torch.from_numpy(parts.train.reader.labels), 3
     indices = subset_indices(labels, fraction, seed)
     return GenerationSplits(
