@@ -62,7 +62,7 @@ def test_columns_can_be_named(tmp_path):
     write(tmp_path / "data", "train", columns)
     with pytest.raises(UserError, match=r"label_column .*labels, fine_label.*image, labels"):
         opened(tmp_path / "data", "hfds")
-    with pytest.raises(UserError, match="label_column kind is not there; .*image, labels, fine"):
+    with pytest.raises(UserError, match=r"label_column kind is not there; .*image, labels, fine"):
         opened(tmp_path / "data", "hfds", label_column="kind")
     found = opened(tmp_path / "data", "hfds", label_column="labels")
     assert found.readers["train"].classes == ["0", "1"]
