@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from support.pictures import write_picture
 from vkd.data.sources import PhotographSource
 from vkd.errors import RunError, UserError
 from vkd.generation.data import read_generation, subset_indices
@@ -47,6 +48,19 @@ def test_image_folders_are_read_at_the_generators_size(tmp_path):
     image = splits.train[0][0]
     assert image.shape == (3, 32, 32)
     assert splits.classes == ["a", "b"]
+
+
+def test_tables_are_read_with_a_share_to_measure_with(tmp_path):
+    lines = ["path,label"]
+    for i in range(20):
+        write_picture(tmp_path / f"{i}.png", i)
+        lines.append(f"{i}.png,{'cat' if i % 2 else 'dog'}")
+    (tmp_path / "data.csv").write_text("\n".join(lines))
+    splits = read_generation(PhotographSource("table", str(tmp_path / "data.csv")), fraction=0.5)
+    assert splits.classes == ["cat", "dog"]
+    assert (len(splits.train), len(splits.validation)) == (8, 2)
+    assert any("2 of 20 training pictures are held out" in note for note in splits.notes)
+    assert set(splits.readers) == {"train", "validation"}
 
 
 def test_cifar_in_its_published_files_is_checked(tmp_path):

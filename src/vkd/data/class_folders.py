@@ -72,20 +72,27 @@ def scan_folder(root: Path) -> Scan:
 
 def _scan(scan: Scan, inside: str, above: tuple[str, ...]) -> bool:
     """Scan the folder ``inside`` whose real path is the last of ``above``; whether any picture."""
-    suffixes, pictures, folders = picture_suffixes(), [], []
+    suffixes = picture_suffixes()
+    endings = set(suffixes)  # as they are written, which spares the lower case of each name
+    pictures: list[str] = []
+    folders: list[tuple[str, str]] = []
     # No stat for each file: what a directory says of its entries is enough but for links.
     with os.scandir(os.path.join(scan.root, inside)) as entries:
         for entry in entries:
             name = entry.name
-            if name[0] == "." or name == "__MACOSX":
+            if name[0] == ".":
                 scan.hidden.append(_joined(inside, name))
             elif entry.is_file(follow_symlinks=False):
-                end = name.rfind(".")
-                suffix = name[end:].lower() if end > 0 else "no suffix"
-                if suffix in suffixes:
+                ending = name[name.rfind(".") :]
+                if ending in endings:
+                    pictures.append(name)
+                elif "." in name and ending.lower() in suffixes:
+                    endings.add(ending)
                     pictures.append(name)
                 else:
-                    scan.others[suffix] += 1
+                    scan.others[ending.lower() if "." in name else "no suffix"] += 1
+            elif name == "__MACOSX":
+                scan.hidden.append(_joined(inside, name))
             elif entry.is_dir(follow_symlinks=False):
                 folders.append((name, os.path.join(above[-1], name)))
             elif entry.is_symlink():
