@@ -1,8 +1,10 @@
 """Data sets of Hugging Face as people have them."""
 
 import pytest
+import torch
 
 from support.pictures import named, opened, picture_bytes
+from vkd.data.photographs import Photographs
 from vkd.data.pictures import open_picture
 from vkd.errors import UserError
 
@@ -94,6 +96,8 @@ def test_pictures_outside_of_the_folder_are_not_read(tmp_path):
     for index in range(2):
         with pytest.raises(UserError, match="outside of its folder"):
             whole[index]
+    pictures = Photographs(whole, lambda image: torch.zeros(1), max_corrupt=2)
+    assert [pictures[i][1] for i in range(4)] == [-1, -1, 0, 1]
     assert open_picture(whole[2][0]).getpixel((0, 0))[0] == 9
 
 

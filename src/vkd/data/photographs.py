@@ -65,10 +65,9 @@ class Photographs(Dataset):
         raise RunError(f"None of the {len(self)} images can be read.")
 
     def _read(self, index: int) -> tuple[Image.Image, int] | None:
-        source, label = self.reader[index]
-        name = self.reader.filename(index)
         try:
-            return open_picture(source, name=name), int(label)
+            source, label = self.reader[index]
+            return open_picture(source, name=self.reader.filename(index)), label
         except UserError as error:
             self.unreadable.add(index, str(error))
             return None

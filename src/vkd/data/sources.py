@@ -1,5 +1,6 @@
 """Where labelled pictures come from, and the opening of their splits."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,8 @@ def existing_folder(path: str) -> Path:
     if not folder.is_dir():
         found = "is a file and no folder" if folder.exists() else "is not there"
         raise UserError(f"{path} {found}; name the folder of the data.")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(f"{path} may not be listed by this user; change its permissions.")
     return folder
 
 
