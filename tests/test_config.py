@@ -11,7 +11,6 @@ import vkd
 from vkd.classification.config import PHOTOGRAPH_FIELDS, SMALL_FIELDS
 from vkd.config import Distance, Normalization, Projection, field_groups, field_texts
 from vkd.data.catalogue import PHOTOGRAPHS, SMALL, reader_of
-from vkd.data.photographs import _SPLITS
 from vkd.detection.catalogue import DETECTION_DATASETS
 from vkd.errors import FieldError
 from vkd.loss import DISTANCES
@@ -42,7 +41,6 @@ def test_every_data_set_says_which_fields_it_reads():
         assert callable(reader_of(entry))
     for detection in DETECTION_DATASETS.values():
         assert callable(resolve(detection.reader))
-    assert set(_SPLITS) == {"train", "validation"}
 
 
 @pytest.mark.parametrize("task", CONFIGS)
@@ -89,13 +87,32 @@ def test_every_field_is_read(task):
 
 
 UNREAD = {
-    "digits": ("input_size", "augmentation", "color_jitter", "max_corrupt", "data_path"),
-    "folder": ("crop_padding", "train_fraction"),
-}
+    "digits": (
+        "input_size", "augmentation", "color_jitter", "max_corrupt", "data_path", "image_folder",
+        "validation_fraction", "image_column", "label_column",
+    ),
+    "folder": (
+        "crop_padding", "train_fraction", "image_folder", "image_column", "label_column",
+    ),
+    "wds": ("image_folder", "image_column", "label_column"),
+    "hfds": ("image_folder",),
+    "table": ("train_fraction",),
+}  # fmt: skip
 OTHER = {
     "input_size": 32, "augmentation": "three-augment", "color_jitter": 0.3, "max_corrupt": 3,
     "data_path": "somewhere", "crop_padding": 2, "train_fraction": 0.5,
+    "image_folder": "elsewhere", "validation_fraction": 0.3, "image_column": "img",
+    "label_column": "kind",
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dataset", "field"),
+    [("cifar10", "validation_fraction"), ("digits", "max_corrupt"), ("folder", "image_column")],
+)
+def test_generation_refuses_fields_that_its_data_set_does_not_read(dataset, field):
+    with pytest.raises(FieldError, match=f"{field} has no effect with dataset {dataset}"):
+        recipe("gan-digits", dataset=dataset, **{field: OTHER[field]})
 
 
 @pytest.mark.parametrize(

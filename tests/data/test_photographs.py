@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from support.photographs import parts, write_folder
-from vkd.data.photographs import Photographs, read_photographs
+from vkd.data.photographs import Photographs
 from vkd.errors import RunError, UserError
 
 
@@ -22,8 +22,9 @@ def test_a_folder_is_read_with_its_classes(photographs):
 
 def test_nested_class_folders_count_by_the_innermost(tmp_path):
     write_folder(tmp_path)
-    (tmp_path / "train" / "even").mkdir()
-    (tmp_path / "train" / "n00").rename(tmp_path / "train" / "even" / "n00")
+    for name, group in (("n00", "even"), ("n01", "odd"), ("n02", "even")):
+        (tmp_path / "train" / group).mkdir(exist_ok=True)
+        (tmp_path / "train" / name).rename(tmp_path / "train" / group / name)
     train, _, classes = parts(tmp_path)
     assert classes == ["n00", "n01", "n02"]
     assert len(train) == 24
@@ -112,7 +113,7 @@ def test_shards_hold_the_same_images(photographs, tmp_path, in_folders):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "val.tar").write_bytes(b"no tar")
     with pytest.raises(UserError, match="not a shard"):
-        read_photographs("wds", str(tmp_path / "broken"), None, None)
+        parts(tmp_path / "broken", "wds")
 
 
 def test_photographs_with_workers_share_their_count(tmp_path):

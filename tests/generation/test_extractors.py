@@ -2,6 +2,7 @@
 
 import torch
 
+from vkd.data.sources import PhotographSource
 from vkd.generation.data import read_generation
 from vkd.generation.extractors import frozen_network
 
@@ -16,7 +17,7 @@ def test_networks_see_images_as_they_were_trained(digits_teacher):
     raw = images * splits.format.std[0] + splits.format.mean[0]
     direct = network.model.eval()(images)
     torch.testing.assert_close(network(raw * 2 - 1).logits, direct, atol=1e-4, rtol=1e-4)
-    large = read_generation("digits").test
+    large = read_generation(PhotographSource("digits", "")).test
     found = network(large.images[:200]).logits.argmax(1)
     right, expected = ((part == labels).float().mean() for part in (found, direct.argmax(1)))
     assert right > expected - 0.1

@@ -10,6 +10,7 @@ from torch import nn
 
 from vkd import whiten
 from vkd.api.train import train
+from vkd.data.sources import PhotographSource
 from vkd.errors import RunError
 from vkd.generation.data import read_generation
 from vkd.generation.task import GenerationTask
@@ -50,7 +51,7 @@ def test_training_resumes_to_the_same_weights_bit_for_bit(config, tmp_path, trai
     assert set(records[0]["train"]) == {"generator", "real", "fake", "feature", "loss"}
     assert (whole / "samples" / "epoch-00002.png").is_file()
     assert len(load_file(whole / "subset.safetensors")["indices"]) == len(
-        read_generation("digits", fraction=0.2).indices
+        read_generation(PhotographSource("digits", ""), fraction=0.2).indices
     )
     weight = load_file(whole / "projection.safetensors")["weight"]
     torch.testing.assert_close(weight.T @ weight, torch.eye(16), atol=1e-5, rtol=0)

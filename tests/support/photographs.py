@@ -7,6 +7,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from vkd.data.photographs import read_photographs
+from vkd.data.sources import PhotographSource
 from vkd.data.transforms import IMAGENET, evaluation_transform, training_transform
 
 CLASSES, PER_CLASS = 3, 8
@@ -33,4 +34,5 @@ def write_folder(folder, per_class=PER_CLASS, odd=0):
 def parts(folder, kind="folder", **kwargs):
     """Training and validation part of such a folder, at 32 x 32, and the classes."""
     transforms = training_transform(SMALL), evaluation_transform(SMALL)
-    return read_photographs(kind, str(folder), *transforms, **kwargs)
+    found = read_photographs(PhotographSource(kind, str(folder), **kwargs), *transforms)
+    return found.train, found.validation, found.classes

@@ -4,14 +4,19 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from vkd.config import LabelledImagesConfig
-from vkd.data.catalogue import PHOTOGRAPHS, SMALL
+from vkd.data.catalogue import (
+    OPTIONAL_FIELDS,
+    PHOTOGRAPHS,
+    SMALL,
+    SOURCE_FIELDS,
+    unread_fields,
+)
 from vkd.methods.catalogue import NO_METHOD, method_entry
 
 # What small images and photographs read, beside the fields that all do.
 SMALL_FIELDS = {"crop_padding", "flip", "train_fraction"}
 PHOTOGRAPH_FIELDS = {
-    "input_size", "augmentation", "color_jitter", "flip", "max_corrupt", "image_folder",
-    "validation_fraction", "image_column", "label_column",
+    "input_size", "augmentation", "color_jitter", "flip", *SOURCE_FIELDS, *OPTIONAL_FIELDS,
 }  # fmt: skip
 
 
@@ -22,8 +27,8 @@ class ClassificationConfig(LabelledImagesConfig):
     Attributes:
         dataset: digits; fashion-mnist; folder for images in train/CLASS and val/CLASS, as
             ImageNet comes; wds for shards of WebDataset; hfds for parquet files or a name on the
-            hub of Hugging Face.
-        data_path: folder (or name) of the data, where the data set is not found by itself.
+            hub of Hugging Face; table for a CSV or Parquet file of paths and labels.
+        data_path: folder (file or name) of the data, where the data set is not found by itself.
         student: name of the model to train, of `vkd models` or timm.
         student_layer: the student's submodule whose output is matched.
         teacher_layer: the teacher's submodule whose output is the target; empty for its last.
@@ -34,7 +39,7 @@ class ClassificationConfig(LabelledImagesConfig):
         crop_padding: pixels of padding before a random crop back to size; 0 for no augmentation
             (digits, fashion-mnist).
         flip: mirror half of the training images.
-        input_size: side of photographs in pixels (folder, wds, hfds).
+        input_size: side of photographs in pixels (folder, wds, hfds, table).
         augmentation: three-augment makes each photograph grey, solarised or blurred.
         color_jitter: strength of random changes of colour, for photographs.
         mixup: alpha of mixup; 0 for none.
@@ -106,7 +111,7 @@ class ClassificationConfig(LabelledImagesConfig):
         else:
             read = SMALL_FIELDS if self.dataset in SMALL else PHOTOGRAPH_FIELDS
             path = {"data_path"} if datasets[self.dataset].needs_path else set()
-            unread = (every | {"data_path"}) - read - path
+            unread = ((every | {"data_path"}) - read - path) | unread_fields(self.dataset)
             self.require_unread(unread, f"dataset {self.dataset}")
 
     @property

@@ -9,6 +9,7 @@ from vkd.data.catalogue import SMALL
 from vkd.data.images import Splits
 from vkd.data.photographs import read_photographs
 from vkd.data.small import read_small
+from vkd.data.sources import PhotographSource
 from vkd.data.transforms import IMAGENET, evaluation_transform, training_transform
 from vkd.errors import as_user_error
 from vkd.inputs import InputFormat
@@ -35,14 +36,20 @@ def read_splits(config: ClassificationConfig, inputs: InputFormat) -> Splits:
                 config.flip,
                 config.train_fraction,
             )
-        train, validation, classes = read_photographs(
-            config.dataset,
-            config.data_path,
+        parts = read_photographs(
+            PhotographSource.of(config),
             training_transform(inputs, config.augmentation, config.color_jitter, config.flip),
             evaluation_transform(inputs),
-            config.max_corrupt,
         )
-    return Splits(train, validation, validation, inputs, classes)
+    return Splits(
+        parts.train,
+        parts.validation,
+        parts.test,
+        inputs,
+        parts.classes,
+        readers=parts.readers,
+        notes=parts.notes,
+    )
 
 
 def student_format(config: ClassificationConfig, student: nn.Module | None = None) -> InputFormat:

@@ -14,7 +14,9 @@ from torchvision.transforms import v2
 
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.data import read_splits, student_format
+from vkd.classification.names import places_of_labels
 from vkd.classification.task import evaluate_classifier, evaluation_loader
+from vkd.data.notes import say
 from vkd.data.pictures import open_picture
 from vkd.data.transforms import IMAGENET, evaluation_transform, whole_transform
 from vkd.errors import UserError
@@ -39,12 +41,19 @@ def evaluate(
         UserError: if it does not fit the recipe's model, or has other classes than the data.
     """
     splits = objects.data or read_splits(config, input_format(config, checkpoint))
-    model = _model(config, checkpoint, objects, splits.shape, len(splits.classes))
-    cost = model_cost(model, torch.zeros(1, *splits.shape))
+    if splits.readers and "test" not in splits.readers:
+        say(config.data_path, ["evaluated on the validation split, as there is no test split"])
+    # The network is the checkpoint's; the data may have other classes.
+    model = _model(config, checkpoint, objects, splits.shape, len(checkpoint.classes))
+    example = torch.zeros(1, *splits.shape)
+    with torch.no_grad():
+        outputs = model(example).shape[1]
+    places = places_of_labels(splits.classes, checkpoint.classes, outputs, checkpoint.file)
+    cost = model_cost(model, example)
     batches = evaluation_loader(config, splits.test)
     model, batches = accelerator.prepare(model, batches)
     began = time.perf_counter()
-    metrics = evaluate_classifier(model.eval(), batches, accelerator)
+    metrics = evaluate_classifier(model.eval(), batches, accelerator, places)
     speed = len(cast(Sized, splits.test)) / (time.perf_counter() - began)
     return metrics | cost | {"images_per_second": speed}
 
@@ -76,6 +85,8 @@ def _model(
     if objects.student is not None:
         return load_checkpoint(objects.student, checkpoint).eval()
     options = fitting_options(config.student, shape, classes) if shape else {}
+    if not classes:
+        options.pop("num_classes", None)
     return create_model(config.student, checkpoint, **options).eval()
 
 

@@ -15,6 +15,7 @@ from vkd.classification.config import ClassificationConfig
 from vkd.classification.data import read_splits, student_format
 from vkd.classification.distillation import Distillation, distillation_of
 from vkd.classification.module import ClassificationModule
+from vkd.classification.names import UNKNOWN
 from vkd.classification.teachers import teacher_of
 from vkd.data.images import Splits, loader
 from vkd.data.views import Views, ViewSampler
@@ -109,14 +110,20 @@ class ClassificationTask(Task):
 
 
 def training_splits(config: ClassificationConfig, objects: Objects) -> Splits:
-    """Return the data of a recipe, which must hold images to train on.
+    """Return the data of a recipe, which must hold images to train on, of two classes or more.
 
     Raises:
-        UserError: if there are none.
+        UserError: if they do not.
     """
     splits = objects.data or read_splits(config, student_format(config, objects.student))
     if splits.train is None:
-        raise FieldError("data_path", f"{config.data_path} has no folder train.")
+        raise FieldError("data_path", f"{config.data_path} has no training split, such as train.")
+    if len(splits.classes) < 2:
+        raise FieldError(
+            "data_path",
+            f": the training images are all of one class ({', '.join(splits.classes)}); a "
+            "classifier needs two or more.",
+        )
     return splits
 
 
@@ -135,31 +142,45 @@ def evaluation_loader(config: ClassificationConfig, images: Dataset) -> DataLoad
 
 @torch.no_grad()
 def evaluate_classifier(
-    predict: Predict, batches: DataLoader, accelerator: Accelerator
+    predict: Predict,
+    batches: DataLoader,
+    accelerator: Accelerator,
+    places: Tensor | None = None,
 ) -> dict[str, float]:
     """Return top-1 ``accuracy`` and ``top5`` in % and the mean cross-entropy ``loss``.
 
-    Every image counts once, on any number of processes; the label -1 does not count. Where there
-    are any such, ``skipped`` is their number.
+    Every image counts once, on any number of processes; labels below 0 do not count. Where there
+    are any such, ``skipped`` is the number of images that could not be read (-1), and ``unknown``
+    that of images whose class the classifier does not know (``UNKNOWN``).
+
+    Args:
+        predict: the classifier.
+        batches: images, labels and indices.
+        accelerator: of the processes.
+        places: the output that each label is; None where they are the same.
     """
-    totals = torch.zeros(5, dtype=torch.float64, device=_float64_device(accelerator.device))
+    totals = torch.zeros(6, dtype=torch.float64, device=_float64_device(accelerator.device))
     for images, labels, _ in batches:
         with accelerator.autocast():
             logits = predict(images).float()
         logits, labels = accelerator.gather_for_metrics((logits, labels))
+        if places is not None:
+            labels = torch.where(labels < 0, labels, places.to(labels.device)[labels.clamp(min=0)])
         valid = labels >= 0
-        totals[4] += len(labels) - valid.sum()
+        totals[4] += (labels == -1).sum()
+        totals[5] += (labels == UNKNOWN).sum()
         logits, labels = logits[valid], labels[valid]
         if len(labels):
             totals[0] += _hits(logits, labels, 1)
             totals[1] += _hits(logits, labels, min(5, logits.shape[1]))
             totals[2] += F.cross_entropy(logits, labels, reduction="sum")
             totals[3] += len(labels)
-    top1, top5, loss, count, skipped = totals.tolist()
+    top1, top5, loss, count, skipped, unknown = totals.tolist()
     if not count:
         raise FieldError("data_path", "has no image to evaluate on that could be read.")
     metrics = {"accuracy": 100 * top1 / count, "top5": 100 * top5 / count, "loss": loss / count}
-    return metrics | ({"skipped": skipped} if skipped else {})
+    uncounted = {"skipped": skipped, "unknown": unknown}
+    return metrics | {name: number for name, number in uncounted.items() if number}
 
 
 def _float64_device(device: torch.device) -> torch.device:

@@ -1,6 +1,6 @@
 """The teacher of a classifier: a network, or its stored outputs."""
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -9,13 +9,21 @@ from torch import Tensor, nn
 
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.distillation import TeacherSizes
+from vkd.classification.names import logit_order
 from vkd.data.images import Splits
 from vkd.errors import FieldError, as_user_error
 from vkd.inputs import InputAdapter, InputFormat
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
 from vkd.models.factory import HUB, create_model, last_layer, published_config
 from vkd.store import DiskTeacher, StoreDescription
-from vkd.teacher import MemoryTeacher, NetworkTeacher, StoredTeacher, Teacher, widths_of
+from vkd.teacher import (
+    MemoryTeacher,
+    NetworkTeacher,
+    StoredTeacher,
+    Teacher,
+    TeacherOutput,
+    widths_of,
+)
 from vkd.training.task import Objects
 
 # What decides which images a teacher sees, and its outputs for them.
@@ -45,7 +53,8 @@ def teacher_of(
     elif objects.teacher is not None and not isinstance(objects.teacher, nn.Module):
         teacher = objects.teacher
     else:
-        teacher = network_teacher(config, splits.format, objects.teacher)
+        names = splits.classes if config.logit_weight else []
+        teacher = network_teacher(config, splits.format, objects.teacher, names)
         if splits.constant is not None and not (config.mixup or config.cutmix):
             with as_user_error("teacher_layer"):
                 teacher = MemoryTeacher(teacher, splits.constant)
@@ -68,17 +77,21 @@ def _sizes(teacher: Teacher, example: Tensor) -> TeacherSizes:
 
 
 def network_teacher(
-    config: ClassificationConfig, source: InputFormat, network: nn.Module | None = None
-) -> NetworkTeacher:
+    config: ClassificationConfig,
+    source: InputFormat,
+    network: nn.Module | None = None,
+    classes: Sequence[str] = (),
+) -> Teacher:
     """Return the recipe's teacher, which takes images of the format ``source``.
 
     Args:
         config: the recipe.
         source: how the images that it will see are prepared.
         network: the teacher, where it is given as an object.
+        classes: names of the data's classes, where its logits are used: they come in this order.
 
     Raises:
-        UserError: if it has no such layer, or one that cannot be pooled.
+        UserError: if it has no such layer, or one that cannot be pooled, or knows other classes.
     """
     read: Checkpoint | None = None
     if network is None:
@@ -89,7 +102,28 @@ def network_teacher(
     adapter = InputAdapter(source, _teacher_format(network, inputs) or source)
     with as_user_error("teacher_layer"):
         layer = config.teacher_layer or last_layer(network)
-        return NetworkTeacher(network, layer, adapter=adapter)
+        teacher = NetworkTeacher(network, layer, adapter=adapter)
+    name = config.teacher or type(network).__name__
+    order = logit_order(read.classes if read else [], classes, name) if classes else None
+    return teacher if order is None else ReorderedTeacher(teacher, order)
+
+
+class ReorderedTeacher:
+    """A teacher whose logits come in another order.
+
+    Args:
+        teacher: gives the outputs.
+        order: which of its logits is the first, the second and so on.
+    """
+
+    def __init__(self, teacher: Teacher, order: list[int]) -> None:
+        self.teacher, self.order = teacher, order
+
+    def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput:
+        """Return the teacher's outputs, with logits in this order."""
+        output = self.teacher(images, indices)
+        logits = None if output.logits is None else output.logits[:, self.order]
+        return output._replace(logits=logits)
 
 
 def _teacher_format(network: nn.Module, inputs: dict) -> InputFormat | None:

@@ -16,10 +16,12 @@ class DatasetEntry:
     Attributes:
         reader: the function that reads it, or ``module:function``, imported when first used.
         needs_path: whether it is read from a folder that a recipe may name.
+        fields: of a recipe, which it reads beside those that all of its kind do.
     """
 
     reader: str | Callable[..., Any]
     needs_path: bool = True
+    fields: frozenset[str] = frozenset()
 
 
 # Read into memory whole: reader(path) returns training, validation and test (images (N, C, H, W)
@@ -28,13 +30,24 @@ SMALL: dict[str, DatasetEntry] = {
     "digits": DatasetEntry("vkd.data.digits:read", needs_path=False),
     "fashion-mnist": DatasetEntry("vkd.data.fashion_mnist:read"),
 }
-# Read one by one: reader(path, split, classes) returns a reader with random access, see
-# ``vkd.data.photographs.Photographs``, or None where there is no such split.
+COLUMNS = frozenset({"image_column", "label_column"})
+# Read one by one: reader(source), a ``vkd.data.sources.PhotographSource``, returns the splits as
+# ``vkd.data.sources.Opened``.
 PHOTOGRAPHS: dict[str, DatasetEntry] = {
-    "folder": DatasetEntry("vkd.data.photographs:read_folder"),
-    "wds": DatasetEntry("vkd.data.photographs:read_shards"),
-    "hfds": DatasetEntry("vkd.data.photographs:read_hugging_face"),
+    "folder": DatasetEntry("vkd.data.class_folders:read_folder"),
+    "wds": DatasetEntry("vkd.data.shards:read_shards"),
+    "hfds": DatasetEntry("vkd.data.hugging_face:read_hugging_face", fields=COLUMNS),
+    "table": DatasetEntry("vkd.data.table:read_table", fields=COLUMNS | {"image_folder"}),
 }
+# What all photographs read, and what only some of them do.
+SOURCE_FIELDS = frozenset({"validation_fraction", "max_corrupt"})
+OPTIONAL_FIELDS = frozenset().union(*(entry.fields for entry in PHOTOGRAPHS.values()))
+
+
+def unread_fields(dataset: str) -> frozenset[str]:
+    """Return the fields of where photographs come from that a data set does not read."""
+    every = SOURCE_FIELDS | OPTIONAL_FIELDS
+    return every - SOURCE_FIELDS - PHOTOGRAPHS[dataset].fields if dataset in PHOTOGRAPHS else every
 
 
 def reader_of(entry: DatasetEntry) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """Images with labels as data sets, their splits, and batches of them."""
 
 from collections.abc import Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from torchvision.transforms import v2
 
+from vkd.data.reader import PictureReader
 from vkd.errors import UserError
 from vkd.inputs import InputFormat
 
@@ -64,6 +65,8 @@ class Splits:
         classes: names.
         constant: the training images (N, C, H, W) by index, where they are the same in every
             epoch; None where they are augmented, or not in memory.
+        readers: of photographs, by train, validation and test, those that are there.
+        notes: what was mended, left out or guessed while photographs were read.
     """
 
     train: Dataset | None
@@ -72,6 +75,8 @@ class Splits:
     format: InputFormat
     classes: list[str]
     constant: Tensor | None = None
+    readers: dict[str, PictureReader] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def shape(self) -> tuple[int, int, int]:

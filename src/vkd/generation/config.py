@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from vkd.config import DistillationConfig, FrozenNetwork, LabelledImagesConfig, Normalization
-from vkd.data.catalogue import SMALL
+from vkd.data.catalogue import PHOTOGRAPHS, SMALL, unread_fields
 
 INCEPTION = "inception"
 CIFAR = ("cifar10", "cifar100")
@@ -15,8 +15,8 @@ class GenerationConfig(LabelledImagesConfig):
     """Fields of image generation.
 
     Attributes:
-        dataset: digits; fashion-mnist; cifar10 or cifar100, which torchvision downloads; folder
-            and hfds as in classification.
+        dataset: digits; fashion-mnist; cifar10 or cifar100, which torchvision downloads; folder,
+            wds, hfds and table as in classification.
         fraction: share of the training images to train on.
         subset_seed: of the choice of these.
         student: the generator; the discriminator, which is distilled, comes with it.
@@ -84,7 +84,10 @@ class GenerationConfig(LabelledImagesConfig):
         else:
             given = self.extractor_checkpoint or self.extractor_recipe
             self.require("extractor_checkpoint", bool(given), "given with a local extractor")
-        self.require_choice("dataset", [*SMALL, *CIFAR, "folder", "hfds"])
+        self.require_choice("dataset", [*SMALL, *CIFAR, *PHOTOGRAPHS])
+        is_given = "data" in self.objects
+        reader = "data given as an object" if is_given else f"dataset {self.dataset}"
+        self.require_unread(set(unread_fields("" if is_given else self.dataset)), reader)
         if self.dataset in SMALL and not SMALL[self.dataset].needs_path:
             self.require_unread({"data_path"}, f"dataset {self.dataset}")
 

@@ -1,6 +1,6 @@
 """Images to learn to generate: 32 x 32, in -1..1, and fixed shares of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from torchvision.transforms import v2
 from vkd.data.catalogue import SMALL, reader_of
 from vkd.data.images import Images
 from vkd.data.photographs import read_photographs
+from vkd.data.reader import PictureReader
+from vkd.data.sources import PhotographSource
 from vkd.errors import FieldError, RunError, as_user_error
 from vkd.generation.config import GenerationConfig
 from vkd.inputs import InputFormat
@@ -40,6 +42,8 @@ class GenerationSplits:
         validation, test: images to measure with.
         classes: names.
         channels: of the images.
+        readers: of photographs, by train, validation and test, those that are there.
+        notes: what was mended, left out or guessed while photographs were read.
     """
 
     train: Subset
@@ -48,34 +52,40 @@ class GenerationSplits:
     test: Dataset
     classes: list[str]
     channels: int
+    readers: dict[str, PictureReader] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_splits(config: GenerationConfig) -> GenerationSplits:
     """Return the data of a recipe; see ``read_generation``."""
     with as_user_error("data_path"):
         return read_generation(
-            config.dataset, config.data_path, config.fraction, config.subset_seed, config.flip
+            PhotographSource.of(config), config.fraction, config.subset_seed, config.flip
         )
 
 
 def read_generation(
-    name: str, path: str = "", fraction: float = 1.0, seed: int = 0, flip: bool = False
+    source: PhotographSource, fraction: float = 1.0, seed: int = 0, flip: bool = False
 ) -> GenerationSplits:
     """Read a data set and keep a fixed share of its training images.
 
     Args:
-        name: digits, fashion-mnist, cifar10, cifar100, folder or hfds.
-        path: its folder; torchvision downloads CIFAR into it, and checks it.
+        source: digits, fashion-mnist, cifar10, cifar100 or photographs, and their place;
+            torchvision downloads CIFAR into it, and checks it.
         fraction: share of the training images of each class.
         seed: of the choice; it does not depend on anything else.
         flip: mirror half of the training images.
 
     Raises:
-        UserError: if there are no data where ``path`` says, or none to train on.
+        UserError: if there are no data where the source says, or none to train on.
         RunError: if a download fails.
     """
     train: Any
     validation: Any
+    test: Any
+    name, path = source.dataset, source.path
+    readers: dict[str, PictureReader] = {}
+    notes: list[str] = []
     mirror = v2.RandomHorizontalFlip() if flip else None
     if name in SMALL:
         first, *rest, classes = reader_of(SMALL[name])(path)
@@ -90,16 +100,17 @@ def read_generation(
         steps += [v2.ToDtype(torch.float32, scale=True)]
         steps.append(v2.Normalize(_COLOUR.mean, _COLOUR.std))
         moving = v2.Compose([*([mirror] if mirror else []), *steps])
-        train, validation, classes = read_photographs(name, path, moving, v2.Compose(steps))
-        if train is None:
+        parts = read_photographs(source, moving, v2.Compose(steps))
+        if parts.train is None:
             raise FieldError("data_path", f"{path} has no images to train on.")
-        test, channels = validation, 3
-        samples = getattr(train.reader, "samples", train.reader)
-        labels = torch.tensor([label for _, label in samples])
+        train, validation, classes = parts.train, parts.validation, parts.classes
+        readers, notes, test = parts.readers, parts.notes, parts.test
+        labels, channels = torch.from_numpy(parts.train.reader.labels), 3
     indices = subset_indices(labels, fraction, seed)
     return GenerationSplits(
-        Subset(train, indices.tolist()), indices, validation, test, classes, channels
-    )
+        Subset(train, indices.tolist()), indices, validation, test, classes, channels,
+        readers, notes,
+    )  # fmt: skip
 
 
 def subset_indices(labels: Tensor, fraction: float, seed: int) -> Tensor:
