@@ -1,5 +1,6 @@
 """Trained detectors: evaluated, shown images, exported."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -114,3 +115,21 @@ def test_an_exported_detector_finds_the_same_boxes(short_run, exported, suffix):
         logits, boxes = torch.export.load(target).module()(images, mask)
     torch.testing.assert_close(logits, expected["pred_logits"], atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(boxes, expected["pred_boxes"], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_detections_are_rows_of_csv_and_drawings_can_be_made_again(short_run, coco, tmp_path, vkd):
+    folder = coco / "val2017"
+    arguments = ("predict", "--checkpoint", short_run, "--threshold", 0.01, folder)
+    done = vkd(*arguments, "--output", tmp_path / "drawn")
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert vkd(*arguments, "--output", tmp_path / "drawn").returncode == 0
+    assert len(list((tmp_path / "drawn").iterdir())) == len(records) == 7
+    other = vkd(*arguments[:4], 0.02, folder, "--output", tmp_path / "drawn")
+    assert other.returncode == 2
+    assert vkd(*arguments, "--output", tmp_path / "found.csv").returncode == 0
+    with (tmp_path / "found.csv").open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    found = sum(max(1, len(record["detections"])) for record in records)
+    assert len(rows) == found
+    assert float(rows[0]["right"]) >= float(rows[0]["left"])

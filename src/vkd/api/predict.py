@@ -1,12 +1,14 @@
 """``vkd.predict``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from vkd.api.checkpoints import checkpoint_with_recipe, options_from
+from vkd.data.prediction import list_pictures
+from vkd.data.record_files import SUFFIXES, check_target, written
 from vkd.errors import UserError
 from vkd.tasks import task_of
 from vkd.training.spec import resolve
@@ -23,16 +25,36 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Return a record for each image file, or for each image that is generated.
 
+    A file that cannot be read has a record with its ``error``.
+
     Args:
         checkpoint: weights file or run folder.
-        images: files; none for a generator.
+        images: files, folders or patterns; none for a generator.
         recipe: name or file, where the checkpoint does not name its own.
         student: your own network, where the run was trained with one.
-        **options: of the task's own prediction, for example ``threshold``.
+        **options: of the task's own prediction, for example ``threshold``; an ``output`` that ends
+            in .jsonl or .csv is a new file for the records.
 
     Raises:
-        UserError: if the checkpoint or an image cannot be read.
+        UserError: if the checkpoint, or not one of the images, can be read.
     """
+    return list(each_prediction(checkpoint, images, recipe, student=student, **options))
+
+
+def each_prediction(
+    checkpoint: str,
+    images: Sequence[str | Path] = (),
+    recipe: str = "",
+    *,
+    student: nn.Module | None = None,
+    **options: Any,
+) -> Iterator[dict[str, Any]]:
+    """Return the records of ``predict`` one by one, each as soon as it is known."""
+    output = Path(options.get("output") or "")
+    is_table = output.suffix in SUFFIXES
+    if is_table:
+        check_target(output)
+        options["output"] = ""
     objects = Objects(student=student)
     read, config, rest = checkpoint_with_recipe(
         checkpoint, recipe, objects, options, lambda spec: spec.predict_options
@@ -41,4 +63,21 @@ def predict(
     if spec.predict is None:
         raise UserError(f"Models of {spec.name} cannot predict.")
     settings = options_from(spec.predict_options, rest, spec.name)
-    return resolve(spec.predict)(config, read, [str(file) for file in images], settings, objects)
+    files = list_pictures([str(file) for file in images])
+    records = resolve(spec.predict)(config, read, files, settings, objects)
+    return _answered(written(records, output) if is_table else records)
+
+
+def _answered(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The records; the first error is raised where there is nothing else."""
+    errors: list[dict[str, Any]] = []
+    is_answered = False
+    for record in records:
+        if not is_answered and "error" in record:
+            errors.append(record)
+            continue
+        yield from errors if not is_answered else ()
+        is_answered = True
+        yield record
+    if errors and not is_answered:
+        raise UserError(errors[0]["error"])

@@ -1,25 +1,26 @@
 """Using a trained classifier: its metrics, classes of image files, and its export."""
 
 import time
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import timm
 import torch
 from accelerate import Accelerator
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.data import read_splits, student_format
 from vkd.classification.names import places_of_labels
+from vkd.classification.spec import ClassificationPrediction
 from vkd.classification.task import evaluate_classifier, evaluation_loader
 from vkd.data.notes import say
-from vkd.data.pictures import open_picture
+from vkd.data.prediction import answer_in_batches
 from vkd.data.transforms import IMAGENET, evaluation_transform, whole_transform
-from vkd.errors import UserError
+from vkd.errors import FieldError, UserError
 from vkd.inputs import InputFormat
 from vkd.models.checkpoints import Checkpoint, load_checkpoint
 from vkd.models.cost import model_cost
@@ -90,34 +91,42 @@ def _model(
     return create_model(config.student, checkpoint, **options).eval()
 
 
-@torch.no_grad()
 def predict(
     config: ClassificationConfig,
     checkpoint: Checkpoint,
     images: list[str],
-    options: NoOptions,
+    options: ClassificationPrediction,
     objects: Objects,
-) -> list[dict[str, Any]]:
-    """Return the class and its probability for each image file.
+) -> Iterator[dict[str, Any]]:
+    """Return the class and its probability for each image file, one by one.
 
-    Classes and inputs are the checkpoint's; ImageNet's where it names none.
+    Classes and inputs are the checkpoint's; ImageNet's where it names none. A file that cannot be
+    read has an ``error``.
 
     Raises:
-        UserError: if a file is not an image, or the checkpoint does not fit.
+        UserError: if the checkpoint does not fit.
     """
     if not images:
         raise UserError("IMAGE is required: files to classify.")
+    if options.output:
+        raise FieldError("output", f"must end in .jsonl or .csv, found {options.output}.")
+    if options.batch_size < 1:
+        raise FieldError("batch_size", f"must be at least 1, found {options.batch_size}.")
     model = _model(config, checkpoint, objects)
     inputs = input_format(config, checkpoint)
     prepare, mode = _preparation(inputs), "L" if inputs.channels == 1 else "RGB"
-    batch = torch.stack([prepare(open_picture(Path(file), mode)) for file in images])
-    probabilities = model(batch).softmax(1)
-    best, indices = probabilities.max(1)
-    names = checkpoint.classes or _imagenet_names(probabilities.shape[1])
-    return [
-        {"image": file, "class": names[index], "probability": round(score, 4)}
-        for file, score, index in zip(images, best.tolist(), indices.tolist(), strict=True)
-    ]
+
+    def answer(files: list[str], pictures: list[Image.Image]) -> list[dict[str, Any]]:
+        with torch.no_grad():
+            probabilities = model(torch.stack([prepare(picture) for picture in pictures]))
+        best, indices = probabilities.softmax(1).max(1)
+        names = checkpoint.classes or _imagenet_names(probabilities.shape[1])
+        return [
+            {"image": file, "class": names[index], "probability": round(score, 4)}
+            for file, score, index in zip(files, best.tolist(), indices.tolist(), strict=True)
+        ]
+
+    return answer_in_batches(images, options.batch_size, answer, mode)
 
 
 def _preparation(inputs: InputFormat) -> v2.Transform:

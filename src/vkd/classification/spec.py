@@ -1,7 +1,23 @@
 """Classification as it is registered."""
 
+from dataclasses import dataclass
+
 from vkd.classification.config import ClassificationConfig
 from vkd.training.spec import Metric, TaskSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationPrediction:
+    """Options of a prediction.
+
+    Attributes:
+        output: new file for the records, .jsonl or .csv; none when empty.
+        batch_size: images that are classified at once.
+    """
+
+    output: str = ""
+    batch_size: int = 32
+
 
 CLASSIFICATION = TaskSpec(
     name="classification",
@@ -13,4 +29,5 @@ CLASSIFICATION = TaskSpec(
     cache="vkd.classification.cache:StoreFiller",
     check="vkd.classification.distillation:check_methods",
     metric=Metric("accuracy", "%"),
+    predict_options=ClassificationPrediction,
 )

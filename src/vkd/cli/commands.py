@@ -5,6 +5,7 @@ Whatever imports torch is imported only after the flags were found right.
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from vkd.cli.flags import (
 )
 from vkd.cli.parser import Parser
 from vkd.config import TrainingConfig
-from vkd.errors import FieldError, UserError
+from vkd.errors import FieldError, RunError, UserError
 from vkd.methods.catalogue import METHODS, NO_METHOD
 from vkd.recipe import changed, config_of, read_recipe, recipe_names, recipe_summary
 from vkd.tasks import TASKS
@@ -171,15 +172,25 @@ def predict(arguments: list[str]) -> None:
     parser = Parser(
         prog="vkd predict", description="One line of JSON for each image, given or generated."
     )
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="image files")
+    parser.add_argument(
+        "images", nargs="*", metavar="IMAGE", help="image files, folders or patterns in quotes"
+    )
     _add_checkpoint_flags(parser)
     add_option_flags(parser, kinds)
     flags = parser.parse_args(arguments)
-    from vkd.api.predict import predict
+    from vkd.api.predict import each_prediction
 
     options = given_options(flags, option_names(kinds))
-    for record in predict(flags.checkpoint, flags.images, flags.recipe, **options):
-        print(json.dumps(record))
+    good = bad = 0
+    for record in each_prediction(flags.checkpoint, flags.images, flags.recipe, **options):
+        if "error" in record:
+            bad += 1
+            print(f"vkd: {record['error']}", file=sys.stderr)
+        else:
+            good += 1
+            print(json.dumps(record), flush=True)
+    if bad:
+        raise RunError(f"{bad} of {good + bad} images could not be read.")
 
 
 def export(arguments: list[str]) -> None:

@@ -1,18 +1,69 @@
 """Pictures with boxes, names and scores drawn on them."""
 
+import json
+from collections.abc import Sequence
 from colorsys import hsv_to_rgb
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 from torchvision.utils import draw_bounding_boxes
 
+from vkd.errors import FieldError
 
-def write_drawing(picture: Image.Image, detections: list[dict[str, Any]], file: Path) -> None:
-    """Draw ``detections`` (``category``, ``category_id``, ``score``, ``box``) on a picture and
-    write it as PNG. A category has the same colour in every picture."""
+_MADE_BY = "vkd predict"
+
+
+def new_drawings(images: Sequence[str], folder: str, settings: dict[str, Any]) -> dict[str, Path]:
+    """Return the file of each image's drawing; none without a folder.
+
+    Images of the same name get numbers.
+
+    Args:
+        images: names of picture files.
+        folder: for the drawings.
+        settings: what decides a drawing beside its image, see ``write_drawing``.
+
+    Raises:
+        FieldError: if a file is there that was not drawn from the same image with the same
+            settings.
+    """
+    drawings: dict[str, Path] = {}
+    taken: set[Path] = set()
+    for image in images if folder else ():
+        stem, number = Path(folder) / Path(image).stem, 1
+        while (file := stem.with_name(f"{stem.name}{f'-{number}' * (number > 1)}.png")) in taken:
+            number += 1
+        taken.add(file)
+        if file.exists() and _made_by(file) != settings | {"image": image}:
+            raise FieldError("output", f": {file} exists already; name a new folder.")
+        drawings[image] = file
+    return drawings
+
+
+def _made_by(file: Path) -> Any:
+    try:
+        with Image.open(file, formats=["PNG"]) as drawn:
+            return json.loads(drawn.info[_MADE_BY])
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def write_drawing(
+    picture: Image.Image, detections: list[dict[str, Any]], file: Path, settings: dict[str, Any]
+) -> None:
+    """Draw detections on a picture and write it as PNG.
+
+    A category has the same colour in every picture.
+
+    Args:
+        picture: the image.
+        detections: each with ``category``, ``category_id``, ``score`` and ``box``.
+        file: to write.
+        settings: what decides the drawing, kept in it, so that it can be made again.
+    """
     drawn = pil_to_tensor(picture)
     if detections:
         drawn = draw_bounding_boxes(
@@ -23,7 +74,9 @@ def write_drawing(picture: Image.Image, detections: list[dict[str, Any]], file: 
             width=max(1, min(picture.size) // 200),
         )
     file.parent.mkdir(parents=True, exist_ok=True)
-    to_pil_image(drawn).save(file)
+    text = PngImagePlugin.PngInfo()
+    text.add_text(_MADE_BY, json.dumps(settings))
+    to_pil_image(drawn).save(file, pnginfo=text)
 
 
 def _colour(category: int) -> tuple[int, int, int]:

@@ -2,18 +2,20 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from PIL import Image
 from torch import Tensor, nn
 
-from vkd.data.pictures import open_picture
+from vkd.data.prediction import answer_in_batches
 from vkd.detection.coco import Categories, CocoImages, default_categories, detection_loader
 from vkd.detection.config import DetectionConfig
 from vkd.detection.data import read_detection
-from vkd.detection.drawing import write_drawing
+from vkd.detection.drawing import new_drawings, write_drawing
 from vkd.detection.postprocess import best_detections
 from vkd.detection.spec import DetectionEvaluation, DetectionPrediction
 from vkd.detection.task import detector_cost, evaluate_detector, image_size
@@ -75,45 +77,47 @@ def categories_in(checkpoint: Checkpoint) -> Categories | None:
     return Categories(**json.loads(saved)) if saved else None
 
 
-@torch.no_grad()
 def predict(
     config: DetectionConfig,
     checkpoint: Checkpoint,
     images: list[str],
     options: DetectionPrediction,
     objects: Objects,
-) -> list[dict[str, Any]]:
-    """Return a record for each image: its detections with category, score and box (corners).
+) -> Iterator[dict[str, Any]]:
+    """Return the detections of each image file, with category, score and box (corners).
+
+    Records come one by one; a file that cannot be read has an ``error``.
 
     Raises:
-        UserError: if a file is not an image, or a picture is there already.
+        UserError: if the checkpoint does not fit, or a picture to draw is there already.
     """
     if not images:
         raise UserError("IMAGE is required: files to look for objects in.")
-    files = [Path(image) for image in images]
-    drawings = _drawings(files, options.output)
+    if options.batch_size < 1:
+        raise FieldError("batch_size", f"must be at least 1, found {options.batch_size}.")
+    if not 0 <= options.threshold <= 1:
+        raise FieldError("threshold", f"must be from 0 to 1, found {options.threshold}.")
+    settings = {"checkpoint": str(checkpoint.file), "threshold": options.threshold}
+    drawings = new_drawings(images, options.output, settings)
     model = load_detector(config, checkpoint, objects).eval()
     categories = categories_in(checkpoint) or default_categories(model.num_classes)
     prepare = detection_transform(config.short_side, config.long_side)
-    records = []
-    for file, drawing in zip(files, drawings, strict=True):
-        picture = open_picture(file)
-        outputs = model([prepare(picture)])
-        (best,) = best_detections(outputs, torch.tensor([[picture.height, picture.width]]))
-        found = _named(best, categories, options.threshold)
-        if drawing is not None:
-            write_drawing(picture, found, drawing)
-        records.append({"image": str(file), "detections": found})
-    return records
 
+    def answer(files: list[str], pictures: list[Image.Image]) -> list[dict[str, Any]]:
+        sizes = torch.tensor([[picture.height, picture.width] for picture in pictures])
+        with torch.no_grad():
+            outputs = model([prepare(picture) for picture in pictures])
+        records = []
+        for file, picture, best in zip(
+            files, pictures, best_detections(outputs, sizes), strict=True
+        ):
+            found = _named(best, categories, options.threshold)
+            if file in drawings:
+                write_drawing(picture, found, drawings[file], settings | {"image": file})
+            records.append({"image": file, "detections": found})
+        return records
 
-def _drawings(files: list[Path], folder: str) -> list[Path | None]:
-    """The new files of drawings, none without a folder."""
-    drawings = [Path(folder) / f"{file.stem}.png" if folder else None for file in files]
-    for drawing in drawings:
-        if drawing is not None and (drawing.exists() or drawings.count(drawing) > 1):
-            raise FieldError("output", f": {drawing} exists already or would be written twice.")
-    return drawings
+    return answer_in_batches(images, options.batch_size, answer)
 
 
 def _named(

@@ -22,12 +22,15 @@ class DetectionPrediction:
     """Options of a prediction.
 
     Attributes:
-        output: folder for the pictures with boxes drawn on them; none when empty.
+        output: folder for the pictures with boxes drawn on them, or new file for the records,
+            .jsonl or .csv; none when empty.
         threshold: least score of a box, from 0 to 1.
+        batch_size: images that are looked at at once; smaller ones are padded.
     """
 
     output: str = ""
     threshold: float = 0.5
+    batch_size: int = 1
 
 
 DETECTION = TaskSpec(

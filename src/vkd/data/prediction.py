@@ -1,0 +1,78 @@
+"""Answering for picture files: found by name, folder or pattern, opened in batches."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from vkd.data.pictures import open_picture, picture_suffixes
+from vkd.errors import UserError
+
+Record = dict[str, Any]
+Answer = Callable[[list[str], list[Image.Image]], list[Record]]
+
+
+def list_pictures(inputs: Sequence[str]) -> list[str]:
+    """Return the files that ``inputs`` stand for, in order, each once.
+
+    Args:
+        inputs: files; folders, for all pictures below them, hidden ones left out; or patterns
+            such as ``photos/*.jpg``.
+
+    Raises:
+        UserError: if a folder holds no picture, or nothing matches a pattern.
+    """
+    found: list[str] = []
+    for entry in inputs:
+        if os.path.isdir(entry):
+            files = sorted(_below(entry))
+            if not files:
+                raise UserError(f"The folder {entry} holds no pictures.")
+        elif has_magic(entry) and not os.path.lexists(entry):
+            files = sorted(file for file in glob(entry, recursive=True) if not os.path.isdir(file))
+            if not files:
+                raise UserError(f"Nothing matches {entry}.")
+        else:
+            files = [entry]
+        found += files
+    return list(dict.fromkeys(found))
+
+
+def _below(folder: str) -> Iterator[str]:
+    known = picture_suffixes()
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in known:
+                yield os.path.join(place, name)
+
+
+def answer_in_batches(
+    files: Sequence[str], batch_size: int, answer: Answer, mode: str = "RGB"
+) -> Iterator[Record]:
+    """Yield a record for each file, in order and as soon as its batch is answered.
+
+    Args:
+        files: names of picture files.
+        batch_size: files that are open at once.
+        answer: returns the records of a batch, given names and pictures, each with its ``image``.
+        mode: of the pictures, RGB or L.
+
+    Yields:
+        Records of ``answer``; for a file that cannot be read its ``image`` and an ``error``.
+    """
+    for first in range(0, len(files), batch_size):
+        names = files[first : first + batch_size]
+        opened: dict[str, Image.Image] = {}
+        bad: dict[str, Record] = {}
+        for name in names:
+            try:
+                opened[name] = open_picture(Path(name), mode)
+            except UserError as error:
+                bad[name] = {"image": name, "error": str(error)}
+        records = iter(answer(list(opened), list(opened.values())) if opened else ())
+        for name in names:
+            yield bad[name] if name in bad else next(records)
