@@ -8,7 +8,7 @@ that are used are read. A file appears whole or not at all, so that a store can 
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,10 @@ class StoreDescription:
         classes: names of the classes of the data.
         recipe: the settings that decide the teacher's inputs and outputs.
         rows_per_file: rows in each file but the last.
+        pictures: digests of the images, see ``vkd.data.fingerprint``; empty in stores of earlier
+            versions, and for data given as objects.
+        teacher_weights: digest of the teacher's weights; empty until the teacher is there, and in
+            stores of earlier versions.
     """
 
     images: int
@@ -45,6 +49,8 @@ class StoreDescription:
     classes: list[str]
     recipe: dict[str, Any] = field(default_factory=dict)
     rows_per_file: int = 16384
+    pictures: dict[str, str] = field(default_factory=dict)
+    teacher_weights: str = ""
 
     @property
     def rows(self) -> int:
@@ -69,13 +75,34 @@ def open_store(folder: Path, description: StoreDescription) -> None:
         ValueError: if the folder holds another store, or something else.
     """
     if (folder / _DESCRIPTION).is_file():
-        if describe(folder) != description:
+        # Pictures may have moved and changed their times; weights are compared when they are there.
+        known = replace(description, pictures={}, teacher_weights="")
+        if replace(describe(folder), pictures={}, teacher_weights="") != known:
             raise ValueError(f"{folder} holds another store; name a new folder.")
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is no store; name a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _DESCRIPTION).write_text(json.dumps(asdict(description), indent=1) + "\n")
+    _write_description(folder, description)
+
+
+def bind_teacher(folder: Path, weights: str) -> None:
+    """Note in a store the digest of its teacher's weights.
+
+    Raises:
+        ValueError: if it holds outputs of other weights.
+    """
+    known = describe(folder)
+    if known.teacher_weights not in ("", weights):
+        raise ValueError(f"{folder} holds outputs of other weights of the teacher; name a new one.")
+    if not known.teacher_weights:
+        _write_description(folder, replace(known, teacher_weights=weights))
+
+
+def _write_description(folder: Path, description: StoreDescription) -> None:
+    partial = folder / f"{_DESCRIPTION}.partial"
+    partial.write_text(json.dumps(asdict(description), indent=1) + "\n")
+    os.replace(partial, folder / _DESCRIPTION)
 
 
 def describe(folder: Path) -> StoreDescription:

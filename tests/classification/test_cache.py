@@ -1,13 +1,17 @@
 """Stores hold what the network says of each view, and training sees no difference."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 
 import pytest
+import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
+from support.photographs import write_folder
 from vkd.api.cache import cache
 from vkd.api.train import train
 from vkd.classification import teachers
@@ -137,7 +141,6 @@ def test_a_store_that_does_not_fit_is_refused(config, tmp_path):
     for change, message in (
         ({"flip": False}, "store has flip True, the recipe False"),
         ({"train_fraction": 0.5}, "store has train_fraction 0.3, the recipe 0.5"),
-        ({"teacher_checkpoint": "other"}, "store has teacher_checkpoint"),
         ({"teacher_store": str(tmp_path)}, "is no store of a teacher's outputs"),
     ):
         with pytest.raises(UserError, match=message):
@@ -182,3 +185,68 @@ def test_the_command_fills_a_store_that_trains_without_a_teacher(vkd, digits_tea
     refused = vkd("cache", "digits-detection", "--output", tmp_path / "other")
     assert refused.returncode == 2
     assert "Teachers of detection cannot be stored" in refused.stderr
+
+
+@pytest.fixture
+def folder_store(tmp_path):
+    """A recipe of a folder of photographs, its teacher, and a store of these."""
+    write_folder(tmp_path / "data")
+    network = timm.create_model("resnet10t", num_classes=3)
+    torch.save(network.state_dict(), tmp_path / "teacher.pth")
+    changes = {
+        "data_path": str(tmp_path / "data"), "input_size": 32, "student": "test_vit",
+        "student_layer": "norm", "teacher": "resnet10t", "teacher_layer": "layer4",
+        "teacher_checkpoint": str(tmp_path / "teacher.pth"), "epochs": 1, "warmup_epochs": 0,
+        "batch_size": 8, "device": "cpu", "trackers": "", "workers": 0, "mixup": 0.0, "cutmix": 0.0,
+        "repeated_augmentation": 1, "mixed_precision": "no", "drop_path": 0.0,
+    }  # fmt: skip
+    config = recipe("deit-tiny-imagenet", **changes)
+    cache(config, tmp_path / "store", views=1, show=False)
+    return replace(config, teacher_store=str(tmp_path / "store"))
+
+
+def exchanged(folder):
+    first, second = sorted((folder / "data" / "train" / "n00").iterdir())[:2]
+    kept = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(kept)
+
+
+def another(folder):
+    files = sorted((folder / "data" / "train" / "n01").iterdir())
+    files[0].rename(files[0].with_name("zz.JPEG"))
+
+
+def repainted(folder):
+    for file in (folder / "data" / "train").rglob("*.JPEG"):
+        size = file.stat().st_size
+        with Image.open(file) as image:
+            turned = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        turned.save(file)
+        content = file.read_bytes()
+        file.write_bytes((content + bytes(size))[: max(size, len(content))])
+
+
+@pytest.mark.parametrize("change", [exchanged, another, repainted])
+def test_a_store_of_other_pictures_is_refused(folder_store, tmp_path, change):
+    change(tmp_path)
+    with pytest.raises(UserError, match="made of other pictures"):
+        train(folder_store, tmp_path / "run", show=False)
+    with pytest.raises(UserError, match=r"output: .* made of other pictures"):
+        cache(replace(folder_store, teacher_store=""), tmp_path / "store", views=1, show=False)
+
+
+def test_a_store_does_not_ask_where_pictures_and_weights_lie(folder_store, tmp_path, monkeypatch):
+    shutil.copytree(tmp_path / "data", tmp_path / "moved", copy_function=shutil.copyfile)
+    (tmp_path / "teacher.pth").rename(tmp_path / "T.pth")
+    monkeypatch.chdir(tmp_path)
+    moved = replace(folder_store, data_path="./moved", teacher_checkpoint="./T.pth")
+    assert train(moved, tmp_path / "run", show=False)["loss"] > 0
+
+
+def test_a_store_of_a_teacher_that_was_retrained_is_refused(folder_store, tmp_path):
+    torch.save(timm.create_model("resnet10t", num_classes=3).state_dict(), tmp_path / "teacher.pth")
+    with pytest.raises(UserError, match="other weights than"):
+        train(folder_store, tmp_path / "run", show=False)
+    with pytest.raises(UserError, match="other weights of the teacher"):
+        cache(replace(folder_store, teacher_store=""), tmp_path / "store", views=1, show=False)

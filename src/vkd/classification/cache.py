@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,11 +15,19 @@ from torch.utils.data import Subset
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.distillation import TeacherSizes
 from vkd.classification.task import training_splits
-from vkd.classification.teachers import describe_store, network_teacher
+from vkd.classification.teachers import (
+    check_pictures,
+    describe_store,
+    loaded_teacher,
+    network_teacher,
+)
+from vkd.data.fingerprint import training_fingerprint
 from vkd.data.images import loader
+from vkd.data.notes import say
 from vkd.data.views import Views
 from vkd.errors import FieldError, RunError, as_user_error
-from vkd.store import file_of, open_store, write_rows
+from vkd.models.digest import weights_digest
+from vkd.store import bind_teacher, describe, file_of, open_store, write_rows
 from vkd.teacher import Teacher, TeacherOutput, joined, widths_of
 from vkd.training.task import Objects
 
@@ -57,8 +66,14 @@ class StoreFiller:
         views = views or 1
         self.images = Views(self.splits.train, views, config.seed)
         self.description = describe_store(config, self.splits, views, config.seed, dtype)
+        if (folder / "store.json").is_file():
+            with as_user_error("output"):
+                open_store(folder, self.description)
+                check_pictures(describe(folder), self.splits, str(folder), "output")
+            return
+        pictures = training_fingerprint(self.splits, with_contents=True).as_dict()
         with as_user_error("output"):
-            open_store(folder, self.description)
+            open_store(folder, replace(self.description, pictures=pictures))
 
     def fill(
         self, config: ClassificationConfig, accelerator: Accelerator, show: bool
@@ -80,6 +95,9 @@ class StoreFiller:
         """
         description = self.description
         teacher, widths = self._teacher(config)
+        network, _ = loaded_teacher(config, self.objects.teacher)
+        with as_user_error("output"), accelerator.main_process_first():
+            bind_teacher(self.folder, weights_digest(network.state_dict()))
         row_bytes = sum(widths.values()) * getattr(torch, description.dtype).itemsize
         numbers = range(accelerator.process_index, description.files, accelerator.num_processes)
         missing = [n for n in numbers if not file_of(self.folder, n).is_file()]
@@ -94,7 +112,18 @@ class StoreFiller:
 
     def _teacher(self, config: ClassificationConfig) -> tuple[Teacher, dict[str, int]]:
         """The teacher, and the widths of its outputs."""
-        teacher = network_teacher(config, self.splits.format, self.objects.teacher)
+        teacher: Teacher
+        try:
+            teacher = network_teacher(
+                config, self.splits.format, self.objects.teacher, self.splits.classes
+            )
+        except FieldError as error:
+            if error.field != "teacher" or config.logit_weight:
+                raise
+            say(config.teacher, ["its logits are of other classes than the data's, and not stored"])
+            teacher = _WithoutLogits(
+                network_teacher(config, self.splits.format, self.objects.teacher)
+            )
         with as_user_error("teacher_layer"):
             sizes = TeacherSizes.of(*widths_of(teacher(torch.zeros(2, *self.splits.shape))))
         return teacher, {"features": sizes.features, "logits": sizes.classes}
@@ -117,6 +146,16 @@ class StoreFiller:
             write_rows(file_of(self.folder, number), joined(parts), self.description.dtype)
         except ValueError as error:
             raise RunError(f"{error} Set dtype float32, if it was not.") from None
+
+
+class _WithoutLogits:
+    """A teacher of features alone."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.teacher = teacher
+
+    def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput:
+        return self.teacher(images, indices)._replace(logits=None)
 
 
 def _output(teacher: Teacher, images: Tensor, accelerator: Accelerator) -> TeacherOutput:

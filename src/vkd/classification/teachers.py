@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.distillation import TeacherSizes
 from vkd.classification.names import logit_order
+from vkd.data.fingerprint import Fingerprint, holds_the_same
 from vkd.data.images import Splits
+from vkd.data.notes import say
 from vkd.errors import FieldError, as_user_error
 from vkd.inputs import InputAdapter, InputFormat
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
+from vkd.models.digest import weights_digest
 from vkd.models.factory import HUB, create_model, last_layer, published_config
 from vkd.store import DiskTeacher, StoreDescription
 from vkd.teacher import (
@@ -29,7 +32,7 @@ from vkd.training.task import Objects
 # What decides which images a teacher sees, and its outputs for them.
 _DECISIVE = (
     "dataset", "train_fraction", "input_size", "crop_padding", "flip", "augmentation",
-    "color_jitter", "teacher", "teacher_layer", "teacher_checkpoint",
+    "color_jitter", "teacher", "teacher_layer",
 )  # fmt: skip
 
 
@@ -93,11 +96,7 @@ def network_teacher(
     Raises:
         UserError: if it has no such layer, or one that cannot be pooled, or knows other classes.
     """
-    read: Checkpoint | None = None
-    if network is None:
-        if config.teacher_checkpoint not in ("", HUB):
-            read = read_checkpoint(config.teacher_checkpoint)
-        network = create_model(config.teacher, read or config.teacher_checkpoint)
+    network, read = loaded_teacher(config, network)
     inputs = read.inputs if read else {}
     adapter = InputAdapter(source, _teacher_format(network, inputs) or source)
     with as_user_error("teacher_layer"):
@@ -106,6 +105,23 @@ def network_teacher(
     name = config.teacher or type(network).__name__
     order = logit_order(read.classes if read else [], classes, name) if classes else None
     return teacher if order is None else ReorderedTeacher(teacher, order)
+
+
+def loaded_teacher(
+    config: ClassificationConfig, network: nn.Module | None = None
+) -> tuple[nn.Module, Checkpoint | None]:
+    """Return the recipe's teacher with its weights, and the checkpoint that they are from.
+
+    Args:
+        config: the recipe.
+        network: the teacher, where it is given as an object.
+    """
+    if network is not None:
+        return network, None
+    read = None
+    if config.teacher_checkpoint not in ("", HUB):
+        read = read_checkpoint(config.teacher_checkpoint)
+    return create_model(config.teacher, read or config.teacher_checkpoint), read
 
 
 class ReorderedTeacher:
@@ -158,9 +174,8 @@ def _store(config: ClassificationConfig, splits: Splits) -> DiskTeacher:
     found = store.description
     expected = describe_store(config, splits, found.views, found.seed, found.dtype)
     for name, value in expected.recipe.items():
-        # A run whose teacher would be trained first does not say where that one is.
         before = found.recipe.get(name)
-        if value != before and (value or name != "teacher_checkpoint"):
+        if value != before:
             raise FieldError(
                 "teacher_store",
                 f"{config.teacher_store} has {name} {before!r}, the recipe {value!r}.",
@@ -171,4 +186,37 @@ def _store(config: ClassificationConfig, splits: Splits) -> DiskTeacher:
             f"{config.teacher_store} was made of {found.images} images in {len(found.classes)} "
             f"classes, the data has {expected.images} in {len(expected.classes)}.",
         )
+    check_pictures(found, splits, config.teacher_store, "teacher_store")
+    _check_weights(found, config)
     return store
+
+
+def check_pictures(stored: StoreDescription, splits: Splits, folder: str, field: str) -> None:
+    """Raise ``FieldError`` about ``field`` if a store was made of other pictures than the data's.
+
+    Where that cannot be known, for stores of earlier versions, it is said.
+    """
+    if not stored.pictures.get("listing"):
+        say(
+            folder, ["the store does not say of which pictures it was made, so that is not checked"]
+        )
+    elif not holds_the_same(Fingerprint(**stored.pictures), splits):
+        raise FieldError(
+            field,
+            f": {folder} was made of other pictures than the data holds now (names, labels, sizes "
+            "or contents differ); make a new store.",
+        )
+
+
+def _check_weights(stored: StoreDescription, config: ClassificationConfig) -> None:
+    checkpoint = config.teacher_checkpoint
+    if checkpoint in ("", HUB) or not stored.teacher_weights:
+        return
+    if not Path(checkpoint).exists():
+        say(checkpoint, [f"not here, so it is not compared with the store {config.teacher_store}"])
+    elif weights_digest(read_checkpoint(checkpoint).state) != stored.teacher_weights:
+        raise FieldError(
+            "teacher_store",
+            f": {config.teacher_store} holds outputs of other weights than {checkpoint} has now; "
+            "make a new store.",
+        )
