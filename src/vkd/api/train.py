@@ -10,10 +10,12 @@ from torch import nn
 from vkd.api.networks import check_names, missing_networks, recipe_of_network, with_checkpoint
 from vkd.config import DistillationConfig, TrainingConfig
 from vkd.errors import FieldError
+from vkd.models.digest import checkpoint_digest
+from vkd.models.factory import HUB
 from vkd.recipe import as_config
 from vkd.reporting.model_card import write_model_card
 from vkd.tasks import check_method, task_of
-from vkd.training.checkpoint import open_run_folder
+from vkd.training.checkpoint import check_sources, open_run_folder
 from vkd.training.optimization import check_training
 from vkd.training.spec import resolve
 from vkd.training.task import Objects, Task
@@ -66,6 +68,9 @@ def train(
     # Anew, as the training of a teacher has left its own settings.
     accelerator = make_accelerator(config)
     task, cost = _build(config, objects)
+    with accelerator.main_process_first():
+        others = resume or not accelerator.is_main_process
+        check_sources(target, _sources(config, task), others)
     metrics = Trainer(task, config, target, accelerator, show).fit(resume)
     if accelerator.is_main_process:
         write_model_card(target / "README.md", config, metrics, cost)
@@ -103,6 +108,16 @@ def _build(config: TrainingConfig, objects: Objects) -> tuple[Task, dict[str, fl
     # Equal weights everywhere, but not the same mixing and dropout on every process.
     set_seed(config.seed, device_specific=True)
     return task, cost
+
+
+def _sources(config: TrainingConfig, task: Task) -> dict[str, str]:
+    """Digests of the data and of the frozen networks' weights."""
+    networks = {
+        f"{network.role}_checkpoint": checkpoint_digest(network.checkpoint)
+        for network in config.frozen_networks()
+        if network.checkpoint not in ("", HUB)
+    }
+    return task.sources() | networks
 
 
 def with_networks(config: TrainingConfig, folder: Path, show: bool) -> TrainingConfig:

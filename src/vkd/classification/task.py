@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sized
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -17,13 +18,14 @@ from vkd.classification.distillation import Distillation, distillation_of
 from vkd.classification.module import ClassificationModule
 from vkd.classification.names import UNKNOWN
 from vkd.classification.teachers import teacher_of
+from vkd.data.fingerprint import training_fingerprint
 from vkd.data.images import Splits, loader
 from vkd.data.views import Views, ViewSampler
 from vkd.errors import FieldError
 from vkd.methods.method import Method
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model, fitting_options
-from vkd.store import DiskTeacher
+from vkd.store import DiskTeacher, describe
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
 
@@ -99,6 +101,14 @@ class ClassificationTask(Task):
         """Return what using the weights needs to know: classes and how images are prepared."""
         inputs = self.splits.format.as_dict() | {"shape": self.splits.shape}
         return {"classes": json.dumps(self.splits.classes), "inputs": json.dumps(inputs)}
+
+    def sources(self) -> dict[str, str]:
+        """Return a digest of the training pictures, and of the store of the teacher's outputs."""
+        found = {"data_path": training_fingerprint(self.splits, with_contents=False).listing}
+        if self.config.teacher_store:
+            stored = describe(Path(self.config.teacher_store))
+            found["teacher_store"] = f"{stored.pictures} {stored.teacher_weights}"
+        return found
 
     def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
         """Return the weight of the feature method's projection, for the report."""

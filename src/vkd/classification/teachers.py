@@ -16,7 +16,7 @@ from vkd.data.notes import say
 from vkd.errors import FieldError, as_user_error
 from vkd.inputs import InputAdapter, InputFormat
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
-from vkd.models.digest import weights_digest
+from vkd.models.digest import checkpoint_digest
 from vkd.models.factory import HUB, create_model, last_layer, published_config
 from vkd.store import DiskTeacher, StoreDescription
 from vkd.teacher import (
@@ -214,7 +214,7 @@ def _check_weights(stored: StoreDescription, config: ClassificationConfig) -> No
         return
     if not Path(checkpoint).exists():
         say(checkpoint, [f"not here, so it is not compared with the store {config.teacher_store}"])
-    elif weights_digest(read_checkpoint(checkpoint).state) != stored.teacher_weights:
+    elif checkpoint_digest(checkpoint) != stored.teacher_weights:
         raise FieldError(
             "teacher_store",
             f": {config.teacher_store} holds outputs of other weights than {checkpoint} has now; "

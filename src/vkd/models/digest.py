@@ -6,6 +6,8 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from vkd.models.checkpoints import read_checkpoint
+
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:
     """Return a digest of the names, shapes and values of weights, floating-point ones in float32.
@@ -20,3 +22,12 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
         found.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
         found.update(value.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
+
+
+def checkpoint_digest(path: str) -> str:
+    """Return the digest of the weights in a file or run folder.
+
+    Raises:
+        UserError: if it is none.
+    """
+    return weights_digest(read_checkpoint(path).state)

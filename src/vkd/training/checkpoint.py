@@ -18,6 +18,11 @@ from vkd.errors import FieldError, UserError
 _PROGRESS = "progress.json"
 # These change how fast a run goes, or where, but not what it computes.
 _FREE_ON_RESUME = {"device", "workers", "trackers", "log_every", "checkpoint_every", "compile"}
+# Where something lies; what it is must not change, see ``check_sources``.
+_PLACES = {
+    "data_path", "image_folder", "teacher_checkpoint", "teacher_store", "extractor_checkpoint",
+}  # fmt: skip
+_SOURCES = "sources.json"
 
 
 @dataclass
@@ -57,7 +62,7 @@ def open_run_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
         raise FieldError(
             "output", f"{folder} already holds a run; resume it (--resume) or name a new folder."
         )
-    difference = recipe_difference(yaml.safe_load(recipe.read_text()), config)
+    difference = recipe_difference(yaml.safe_load(recipe.read_text()), config, _PLACES)
     if difference:
         name, before, now = difference
         raise FieldError(
@@ -66,15 +71,48 @@ def open_run_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
         )
 
 
-def recipe_difference(saved: dict[str, Any], config: TrainingConfig) -> tuple[str, Any, Any] | None:
+def check_sources(folder: Path, sources: dict[str, str], resume: bool) -> None:
+    """Keep the digests of what a run is made of, or compare them with those of the run resumed.
+
+    Args:
+        folder: the run folder.
+        sources: digests by the field that says where each lies, see ``Task.sources``.
+        resume: whether a run goes on; one of an earlier version has no digests to compare with.
+
+    Raises:
+        FieldError: if the run was made of something else.
+    """
+    file = folder / _SOURCES
+    if not (resume and file.is_file()):
+        write_json(file, sources)
+        return
+    known = json.loads(file.read_text())
+    for name, digest in sources.items():
+        if known.get(name, digest) != digest:
+            raise FieldError(
+                name,
+                f"holds something else than when the run in {folder} began; a resumed run cannot "
+                "change it.",
+            )
+
+
+def recipe_difference(
+    saved: dict[str, Any], config: TrainingConfig, free: frozenset[str] | set[str] = frozenset()
+) -> tuple[str, Any, Any] | None:
     """Return the first field by which a saved recipe computes something else than ``config``.
+
+    Args:
+        saved: the recipe's fields.
+        config: to compare with.
+        free: further fields that may differ.
 
     Returns:
         Its name, its saved value and that of ``config``; None where the two compute the same.
     """
     upgraded, _ = type(config).upgraded(saved)
     before, now = asdict(type(config)(**upgraded)), asdict(config)
-    differing = (name for name in now if name not in _FREE_ON_RESUME and before[name] != now[name])
+    free = _FREE_ON_RESUME | free
+    differing = (name for name in now if name not in free and before[name] != now[name])
     return next(((name, before[name], now[name]) for name in differing), None)
 
 

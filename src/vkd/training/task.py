@@ -174,6 +174,13 @@ class Task(ABC):
         """Return tensors to save beside the weights, by file name, from each step's state."""
         return {}
 
+    def sources(self) -> dict[str, str]:
+        """Return digests of what is trained on, by the field that says where it lies.
+
+        A run that is resumed may find it in another place, but not changed.
+        """
+        return {}
+
     def sample_image(self, predict: Predict, device: torch.device) -> Image.Image | None:
         """Return a picture of what the model does, for the report."""
         return None
