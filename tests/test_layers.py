@@ -25,7 +25,7 @@ ALLOWED = {
     **{room: SHARED | {room} for room in ROOMS},
     "tasks": {"errors", "config", "training", *ROOMS},
     "recipe": {"errors", "config", "methods", "tasks"},
-    "reporting": {"errors", "config", "projection", "training", "reporting"},
+    "reporting": {"errors", "config", "data", "projection", "training", "reporting"},
     "api": {*SHARED, "tasks", "recipe", "reporting", "api"},
     "comparison": {*SHARED, "tasks", "recipe", "reporting", "api", "comparison"},
     "demo": {"errors", "reporting", "api", "comparison", "demo"},

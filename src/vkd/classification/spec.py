@@ -27,6 +27,7 @@ CLASSIFICATION = TaskSpec(
     predict="vkd.classification.inference:predict",
     export="vkd.classification.inference:export_inputs",
     cache="vkd.classification.cache:StoreFiller",
+    describe="vkd.classification.description:describe",
     check="vkd.classification.distillation:check_methods",
     metric=Metric("accuracy", "%"),
     predict_options=ClassificationPrediction,

@@ -15,6 +15,7 @@ HELP = {
     "eval": "print a checkpoint's metrics on the test split",
     "compare": "compare methods: tuned on validation, paired differences on the test split",
     "predict": "classes or boxes of images, or generated images",
+    "check": "what a data set holds, what is mended or refused, and how it will be seen",
     "cache": "store a teacher's outputs, so that students need no teacher",
     "convert": "turn a published checkpoint into safetensors",
     "export": "write a checkpoint as ONNX or torch.export",

@@ -97,6 +97,55 @@ def compare(arguments: list[str]) -> None:
     print(f"report: {flags.output}/report.html")
 
 
+def check(arguments: list[str]) -> None:
+    """``vkd check --data-path D``"""
+    parser = Parser(
+        prog="vkd check", description="What a data set holds, as training would read it."
+    )
+    add = parser.add_argument
+    add("--data_path", default="", help="folder, file or name of the data; the recipe's if absent")
+    add("--recipe", default="", help="name or file; the kind is found by the files without one")
+    add("--dataset", default="", help="kind of the data, such as folder, table or coco")
+    add("--output", default="", help="new HTML page of sample pictures as a network sees them")
+    add("--samples", type=int, default=12, help="pictures of each split on the page")
+    add("--json", action="store_true", help="print JSON")
+    flags = parser.parse_args(arguments)
+    if flags.samples < 1:
+        raise FieldError("samples", f"must be at least 1, found {flags.samples}.")
+    from vkd.api.check import check as check_data
+
+    changes = {"dataset": flags.dataset} if flags.dataset else {}
+    try:
+        found = check_data(flags.data_path, flags.recipe, flags.output, flags.samples, **changes)
+    except UserError as error:
+        if flags.json:
+            print(json.dumps({"refused": error.for_command_line()}))
+        raise
+    if flags.json:
+        print(json.dumps(found.as_dict(), indent=2))
+    else:
+        print_description(found)
+    if flags.output:
+        print(f"page: {flags.output}", file=sys.stderr)
+
+
+def print_description(found: Any) -> None:
+    """Print a ``DataDescription``."""
+    print(f"dataset: {found.dataset}")
+    for name, split in found.splits.items():
+        print(f"{name}: {split.pictures:,} pictures, {split.source}")
+        if "smallest" in split.sizes:
+            (low, lower), (high, higher) = split.sizes["smallest"], split.sizes["largest"]
+            print(f"  sizes: {low} x {lower} to {high} x {higher} ({split.sizes['looked_at']:,} "
+                  f"looked at, {split.sizes['unreadable']:,} cannot be read)")  # fmt: skip
+        counts = sorted(split.counts.items(), key=lambda item: -item[1])
+        shown = ", ".join(f"{key} {count:,}" for key, count in counts[:20])
+        more = f", and {len(counts) - 20:,} more" if len(counts) > 20 else ""
+        print(f"  {found.counted}: {shown}{more}")
+    for note in found.notes:
+        print(f"note: {note}")
+
+
 def cache(arguments: list[str]) -> None:
     """``vkd cache RECIPE``"""
 

@@ -55,6 +55,8 @@ class TaskSpec:
             outputs)``.
         cache: ``(config, folder, views, dtype, objects) -> StoreFiller``; None where teachers
             cannot be stored.
+        describe: ``(config, samples) -> DataDescription`` of the data, with so many sample pictures
+            of each split; None where data cannot be described.
         check: ``(config) -> None``, refuses a method that the task cannot serve, before anything
             is trained or loaded.
         metric: what models are compared by, or ``(config) -> Metric`` where it depends on the
@@ -70,6 +72,7 @@ class TaskSpec:
     predict: Reference | None = None
     export: Reference | None = None
     cache: Reference | None = None
+    describe: Reference | None = None
     check: Reference | None = None
     metric: Metric | Callable[[Any], Metric] | None = None
     evaluate_options: type = NoOptions

@@ -1,0 +1,62 @@
+"""``vkd check``."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from support.photographs import write_folder
+from vkd.api.check import kind_of
+
+
+def test_a_folder_is_described_in_text_and_json(tmp_path, vkd):
+    write_folder(tmp_path / "data", odd=1)
+    (tmp_path / "data" / "train" / "n00" / "notes.txt").write_text("no picture")
+    done = vkd("check", "--data-path", tmp_path / "data")
+    assert done.returncode == 0, done.stderr
+    assert "train: 24 pictures" in done.stdout
+    assert "sizes: 40 x 40 to 40 x 40 (24 looked at, 0 cannot be read)" in done.stdout
+    assert ".txt (1)" in done.stdout
+    found = json.loads(vkd("check", "--data-path", tmp_path / "data", "--json").stdout)
+    assert found["splits"]["train"]["counts"] == {"n00": 8, "n01": 8, "n02": 8}
+    assert found["splits"]["validation"]["counts"] == {"n00": 9, "n01": 8, "n02": 8}
+    assert list(found["splits"]) == ["train", "validation"]
+
+
+def test_unreadable_pictures_are_counted_without_training(tmp_path, vkd):
+    write_folder(tmp_path)
+    next((tmp_path / "train").rglob("*.JPEG")).write_bytes(b"")
+    done = vkd("check", "--data-path", tmp_path, "--recipe", "deit-tiny-imagenet", "--json")
+    assert json.loads(done.stdout)["splits"]["train"]["sizes"]["unreadable"] == 1
+
+
+def test_what_training_would_refuse_is_refused(tmp_path, vkd):
+    for name in ("a", "b"):
+        (tmp_path / "val").mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "val" / f"{name}.png")
+    done = vkd("check", "--data-path", tmp_path, "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["refused"] in done.stderr
+
+
+def test_the_page_shows_pictures_with_their_labels_and_escapes_names(tmp_path, vkd):
+    write_folder(tmp_path / "data")
+    for split in ("train", "val"):
+        (tmp_path / "data" / split / "n00").rename(tmp_path / "data" / split / "<b>cat")
+    page = tmp_path / "page.html"
+    arguments = ("check", "--data-path", tmp_path / "data", "--output", page, "--samples", 3)
+    assert vkd(*arguments).returncode == 0
+    text = page.read_text()
+    assert text.count("data:image/png;base64,") == 6
+    assert "&lt;b&gt;cat" in text
+    assert "<b>cat" not in text
+    assert vkd(*arguments).returncode == 2
+
+
+def test_the_kind_is_found_by_the_files(tmp_path, coco):
+    assert kind_of(coco) == ("detection", "coco")
+    assert kind_of(tmp_path / "a.csv") == ("classification", "table")
+    (tmp_path / "train-0.tar").touch()
+    assert kind_of(tmp_path) == ("classification", "wds")
+    with pytest.raises(ValueError, match="is no folder"):
+        kind_of(tmp_path / "absent")
