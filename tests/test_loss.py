@@ -70,10 +70,22 @@ def test_errors_name_shapes_and_choices():
         loss(torch.randn(2, 3, 4), torch.randn(2, 9))
     with pytest.raises(ValueError, match=r"\(6, 9\).*\(5, 9\)"):
         loss(torch.randn(6, 4), torch.randn(5, 9))
-    with pytest.raises(ValueError, match="Teacher features hold values that are not finite"):
-        loss(torch.randn(2, 4), torch.full((2, 9), torch.nan))
     with pytest.raises(ValueError, match="did you mean 'layer_norm'"):
         vkd.VkDLoss(4, 9, "layernorm")
+
+
+@pytest.mark.parametrize("normalization", vkd.loss.NORMALIZATIONS)
+def test_values_that_are_not_finite_make_a_loss_that_is_not(normalization):
+    loss = vkd.VkDLoss(4, 9, normalization)
+    student, teacher = torch.randn(16, 4, requires_grad=True), torch.randn(16, 9)
+    for bad in (torch.nan, torch.inf):
+        assert not loss(student, teacher.index_fill(0, torch.tensor([3]), bad)).isfinite()
+        assert not loss(student * bad, teacher).isfinite()
+    with torch.no_grad():
+        loss.projection.parameter.fill_(torch.nan)
+    found = loss(student, teacher)
+    found.backward()
+    assert not found.isfinite()
 
 
 @pytest.mark.slow

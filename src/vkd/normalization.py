@@ -104,7 +104,8 @@ def whitening_of(
     if method == "cholesky":
         covariance = centred.T @ centred / (len(centred) - 1)
         covariance.diagonal().add_(ridge)
-        lower = torch.linalg.cholesky(covariance)
+        lower, failed = torch.linalg.cholesky_ex(covariance)
+        lower = torch.where(failed == 0, lower, torch.nan)
         return lambda others: _centred_solve(lower, _checked(others) - mean.to(others.device))
     values, vectors = _principal_components(centred)
     scales = (values + ridge).rsqrt()
@@ -129,15 +130,25 @@ def _principal_components(centred: Tensor) -> tuple[Tensor, Tensor]:
     """
     samples, dim = centred.shape
     if samples > dim:
-        values, vectors = torch.linalg.eigh(centred.T @ centred / (samples - 1))
+        values, vectors = _eigh(centred.T @ centred / (samples - 1))
         return values.flip(0).clamp(min=0), vectors.flip(1)
-    values, left = torch.linalg.eigh(centred @ centred.T / (samples - 1))
+    values, left = _eigh(centred @ centred.T / (samples - 1))
     values, left = values.flip(0).clamp(min=0), left.flip(1)
     vectors = centred.T @ left
     norms = vectors.norm(dim=0)
     # Eigenvectors of (numerically) zero eigenvalues are rounding noise, not directions.
     alive = values > 1e-6 * values[0]
     return values, torch.where(alive, vectors / norms.clamp(min=1e-30), 0.0)
+
+
+def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and vectors; values that are not finite where the matrix is not.
+
+    torch raises there, which would stop one of several processes alone.
+    """
+    is_finite = gram.isfinite().all()
+    values, vectors = torch.linalg.eigh(torch.where(is_finite, gram, torch.eye(len(gram)).to(gram)))
+    return torch.where(is_finite, values, torch.nan), vectors
 
 
 def _gather(features: Tensor) -> Tensor:

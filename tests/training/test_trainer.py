@@ -172,3 +172,13 @@ def test_the_projection_lives_under_weight_decay(config, tmp_path):
     train(config, tmp_path / "run", show=False)
     weight = load_file(tmp_path / "run" / "projection.safetensors")["weight"]
     assert orthogonality_error(weight) < 1e-5
+
+
+@pytest.mark.parametrize("method", ["vkd", "linear", "kd"])
+def test_a_run_that_diverges_ends_in_the_trainers_sentence(digits_teacher, tmp_path, method):
+    changes = {
+        "teacher_checkpoint": str(digits_teacher), "lr": 1e6, "optimizer": "sgd", "epochs": 3,
+        "warmup_epochs": 0, "device": "cpu", "trackers": "", "clip_grad": 0.0, "method": method,
+    }  # fmt: skip
+    with pytest.raises(RunError, match=r"loss term \w+ is (nan|inf) in epoch \d; lower lr"):
+        train("digits", tmp_path / "run", show=False, **changes)

@@ -21,10 +21,11 @@ from vkd.classification.teachers import teacher_of
 from vkd.data.fingerprint import training_fingerprint
 from vkd.data.images import Splits, loader
 from vkd.data.views import Views, ViewSampler
-from vkd.errors import FieldError
+from vkd.errors import FieldError, as_user_error
 from vkd.methods.method import Method
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model, fitting_options
+from vkd.models.start import start_from
 from vkd.store import DiskTeacher, describe
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
@@ -49,6 +50,9 @@ class ClassificationTask(Task):
         self.example = torch.zeros(2, *self.splits.shape)
         self.images = cast(Dataset, self.splits.train)
         student = objects.student or create_student(config, self.splits)
+        if config.student_checkpoint:
+            with as_user_error("student_checkpoint"):
+                start_from(student, config.student, config.student_checkpoint)
         distillation = self._distillation(student, objects) if config.needs_teacher else None
         module = ClassificationModule(student, config, len(self.splits.classes), distillation)
         self.steps = [OptimizerStep(module)]

@@ -25,6 +25,7 @@ from vkd.methods.build import build_method, check_signals
 from vkd.methods.method import Method, Sizes
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model
+from vkd.models.start import start_from
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
@@ -53,6 +54,9 @@ class DetectionTask(Task):
         student = objects.student or _student(config, len(self.categories.ids))
         if not isinstance(student, ViDT | ViDTWithoutNeck):
             raise FieldError("student", f"{config.student} is no detector of `vkd models`.")
+        if config.student_checkpoint:
+            with as_user_error("student_checkpoint"):
+                start_from(student, config.student, config.student_checkpoint)
         if config.backbone_checkpoint:
             with as_user_error("backbone_checkpoint"):
                 load_backbone(student, config.student, config.backbone_checkpoint)

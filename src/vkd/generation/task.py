@@ -27,6 +27,7 @@ from vkd.methods.method import Method, Signals, Sizes
 from vkd.models.biggan import SIDE, Discriminator, Generator
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model
+from vkd.models.start import start_from
 from vkd.normalization import Normalization, whitening_of
 from vkd.teacher import Teacher
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
@@ -63,6 +64,9 @@ class GenerationTask(Task):
         )
         if not isinstance(generator, Generator):
             raise FieldError("student", f"{config.student} is no generator of `vkd models`.")
+        if config.student_checkpoint:
+            with as_user_error("student_checkpoint"):
+                start_from(generator, config.student, config.student_checkpoint)
         self.generator = generator
         discriminator = Discriminator(classes, channels, config.channels)
         if config.channels_last:

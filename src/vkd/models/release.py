@@ -1,9 +1,10 @@
 """The checkpoint files of the paper's release, and others of PyTorch, read without running code."""
 
 import argparse
+import logging
 import pickle
 import re
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from vkd.errors import UserError
 
+_log = logging.getLogger("vkd")
 # What the release saves beside tensors: its flags, and losses as numpy numbers. None of these
 # can run code when it is unpickled.
 _HARMLESS: list[Any] = [
@@ -20,9 +22,18 @@ _HARMLESS: list[Any] = [
     scalar,
     (scalar, "numpy.core.multiarray.scalar"),
     np.dtype,
+    PosixPath,
+    (PosixPath, "pathlib._local.PosixPath"),
     *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
 ]
-_WEIGHTS = ("student", "model", "state_dict", "model_state_dict")
+# Averaged weights come first exactly where timm's own loader prefers them.
+_WEIGHTS = (
+    "state_dict_ema", "model_ema", "student", "state_dict", "model", "model_state_dict",
+)  # fmt: skip
+# Wrappers, whose names precede every name of what they wrap: DataParallel and AveragedModel,
+# torch.compile, Lightning modules and EMA wrappers.
+_WRAPPERS = ("module", "_orig_mod", "model", "net", "network", "student", "ema_model", "ema")
+_COUNTERS = {"n_averaged", "initted", "step"}  # that wrappers keep beside the weights
 _RENAMED = {"conv_embed.": "patch_embed."}
 
 
@@ -41,16 +52,43 @@ def read_release(file: Path) -> dict[str, Tensor]:
     for name in _WEIGHTS:
         if isinstance(saved, dict) and isinstance(saved.get(name), dict):
             saved = saved[name]
+            if name.endswith("_ema"):
+                _log.info("%s: the averaged weights, %s, are taken.", file, name)
             break
     tensors = saved.items() if isinstance(saved, dict) else ()
-    state = {_our_name(key): value for key, value in tensors if isinstance(value, Tensor)}
+    named = {str(key): value for key, value in tensors if isinstance(value, Tensor)}
+    state = {_our_name(key): value for key, value in unwrapped(named, file).items()}
     if not state:
         raise UserError(f"{file} holds no weights; expected a state dict under one of {_WEIGHTS}.")
     return state
 
 
+def unwrapped(state: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """Return weights without the prefixes of wrappers, and say what lay beside these.
+
+    Args:
+        state: weights by name.
+        file: where they are from, for messages.
+    """
+    while True:
+        state = {key: value for key, value in state.items() if key not in _COUNTERS}
+        # A module that distils holds a teacher beside the student that is meant.
+        parts = [first for key in state if (first := key.partition(".")[0]) != "teacher"]
+        prefix = next((name for name in _WRAPPERS if parts.count(name) * 2 > len(parts)), "")
+        if not prefix:
+            return state
+        beside = [key for key in state if not key.startswith(f"{prefix}.")]
+        if beside:
+            _log.info("%s: left out %d tensors beside %s, the first %s.",
+                      file, len(beside), prefix, beside[0])  # fmt: skip
+        state = {
+            key.removeprefix(f"{prefix}."): value
+            for key, value in state.items()
+            if key not in beside
+        }
+
+
 def _our_name(key: str) -> str:
-    key = key.removeprefix("module.").removeprefix("_orig_mod.").removeprefix("module.")
     for theirs, ours in _RENAMED.items():
         if key.startswith(theirs):
             return ours + key.removeprefix(theirs)

@@ -1,0 +1,57 @@
+"""Weights for a network to start from, whose heads may be of other classes."""
+
+import logging
+from pathlib import Path
+
+from torch import nn
+
+from vkd.errors import UserError
+from vkd.models.checkpoints import Checkpoint, as_checkpoint
+from vkd.models.factory import HUB, create_model
+
+_log = logging.getLogger("vkd")
+_MOST_LISTED = 5
+
+
+def start_from(model: nn.Module, name: str, checkpoint: str | Path | Checkpoint) -> None:
+    """Load all weights of a checkpoint that fit a network, and say which parts start anew.
+
+    Args:
+        model: the network.
+        name: of the model, whose published weights ``hub`` stands for.
+        checkpoint: weights file, run folder, a checkpoint that was read, or ``hub``.
+
+    Raises:
+        UserError: if it is no checkpoint, or less than half of the network's numbers are in it,
+            as of another network.
+        RunError: if the hub cannot be reached.
+    """
+    if checkpoint == HUB:
+        state = create_model(name, HUB).state_dict()
+    else:
+        state = as_checkpoint(checkpoint).state
+    expected = model.state_dict()
+    fitting = {
+        key: state[key]
+        for key, value in expected.items()
+        if key in state and state[key].shape == value.shape
+    }
+    taken = sum(value.numel() for value in fitting.values())
+    whole = sum(value.numel() for value in expected.values())
+    source = checkpoint.file if isinstance(checkpoint, Checkpoint) else checkpoint
+    if 2 * taken < whole:
+        raise UserError(
+            f"{source} has {len(fitting)} of the {len(expected)} tensors of {name}, with "
+            f"{taken / whole:.0%} of its numbers; these are weights of another model."
+        )
+    model.load_state_dict(fitting, strict=False)
+    anew = [key for key in expected if key not in fitting]
+    more = f" and {len(anew) - _MOST_LISTED} more" if len(anew) > _MOST_LISTED else ""
+    _log.info(
+        "%s starts from %s: %d of %d tensors are taken%s.",
+        name,
+        source,
+        len(fitting),
+        len(expected),
+        f"; {', '.join(anew[:_MOST_LISTED])}{more} start anew" if anew else "",
+    )
