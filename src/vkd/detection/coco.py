@@ -2,13 +2,14 @@
 
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from faster_coco_eval import COCO
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import tv_tensors
@@ -16,7 +17,9 @@ from torchvision.datasets import CocoDetection, VisionDataset
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from torchvision.ops import box_convert
 
-from vkd.errors import FieldError, UserError
+from vkd.data.pictures import open_picture
+from vkd.data.unreadable import Unreadable
+from vkd.errors import FieldError, RunError, UserError
 
 Batch = dict[str, Any]
 _log = logging.getLogger("vkd")
@@ -71,13 +74,36 @@ def default_categories(num_classes: int) -> Categories:
     return Categories(ids, names)
 
 
+@dataclass(frozen=True)
+class OriginalIds:
+    """The ids that a file gives its images and categories, by those used inside, where they
+    differ."""
+
+    images: dict[int, Any] = field(default_factory=dict)
+    categories: dict[int, Any] = field(default_factory=dict)
+
+    def restored(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return records of COCO's results format with the file's own ids."""
+        return [
+            record
+            | {
+                "image_id": self.images.get(record["image_id"], record["image_id"]),
+                "category_id": self.categories.get(record["category_id"], record["category_id"]),
+            }
+            for record in records
+        ]
+
+
 class CocoImages(CocoDetection):
     """Images with boxes; items are (image, target).
 
     A target holds ``boxes`` (K, 4), centre and size in 0..1; ``labels`` (K,); ``image_id``;
-    ``original_size`` (height, width); and ``masks`` (K, H, W) with ``with_masks``. Crowds, and
-    boxes without area inside the image, are left out of targets; ``ground_truth`` keeps them for
-    COCO's metrics.
+    ``original_size`` (height, width) of the picture that was read; ``is_readable``; and ``masks``
+    (K, H, W) with ``with_masks``. Crowds, and boxes without area inside the image, are left out
+    of targets; ``ground_truth`` keeps them for COCO's metrics.
+
+    In training, the next readable picture takes the place of an unreadable one. In evaluation it
+    is black, without objects and not ``is_readable``, and metrics leave it out.
 
     Args:
         root: folder of the images.
@@ -85,6 +111,14 @@ class CocoImages(CocoDetection):
         categories: the classes.
         transforms: of (image, target) with tv_tensors; ends in a float image tensor.
         with_masks: also serve the masks of objects.
+        substitute: True in training.
+        max_corrupt: unreadable pictures to skip before ``RunError``.
+        source: the file that the ground truth was read from, for messages.
+        original: the ids that this file has.
+        notes: what was mended, left out or guessed while it was read.
+
+    Raises:
+        RunError: when there are more unreadable pictures.
     """
 
     def __init__(
@@ -94,19 +128,58 @@ class CocoImages(CocoDetection):
         categories: Categories,
         transforms: Callable,
         with_masks: bool = False,
+        *,
+        substitute: bool = False,
+        max_corrupt: int = 100,
+        source: str = "",
+        original: OriginalIds | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         # CocoDetection's own constructor reads a file, with another library.
         VisionDataset.__init__(self, root, transforms)
         self.ground_truth, self.categories, self.with_masks = ground_truth, categories, with_masks
         self.coco = COCO(ground_truth)
         self.ids = sorted(self.coco.imgs)
+        self.substitute = substitute
+        self.unreadable = Unreadable(len(self.ids), max_corrupt)
+        self.source, self.original = source or str(root), original or OriginalIds()
+        self.notes = list(notes)
+
+    def sources(self) -> list[tuple[str, Path]]:
+        """Return the name and the path of each picture."""
+        names = [self.coco.imgs[image_id]["file_name"] for image_id in self.ids]
+        return [(name, Path(self.root) / name) for name in names]
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:
-        image_id = self.ids[index]
-        image = self._load_image(image_id)
-        size = (image.height, image.width)
+        for step in range(len(self)):
+            current = (index + step) % len(self)
+            image = None if current in self.unreadable else self._read(current)
+            if image is not None:
+                return self._item(image, self.ids[current])
+            if not self.substitute:
+                blank, image_id = Image.new("RGB", (8, 8)), self.ids[current]
+                return self._item(blank, image_id, is_readable=False)
+        raise RunError(f"None of the {len(self)} pictures of {self.source} can be read.")
+
+    def _read(self, index: int) -> Image.Image | None:
+        try:
+            return self._load_image(self.ids[index])
+        except UserError as error:
+            self.unreadable.add(index, str(error))
+            return None
+
+    def _load_image(self, id: int) -> Image.Image:
+        return open_picture(Path(self.root) / self.coco.imgs[id]["file_name"])
+
+    def _objects(self, image_id: int, size: tuple[int, int]) -> list[dict[str, Any]]:
         annotations = [a for a in self._load_target(image_id) if not a.get("iscrowd", 0)]
-        annotations = [a for a in annotations if _area_inside(a["bbox"], size)]
+        return [a for a in annotations if _area_inside(a["bbox"], size)]
+
+    def _item(
+        self, image: Image.Image, image_id: int, is_readable: bool = True
+    ) -> tuple[Tensor, dict[str, Any]]:
+        size = (image.height, image.width)
+        annotations = self._objects(image_id, size) if is_readable else []
         labels = self.categories.labels
         boxes = torch.tensor([a["bbox"] for a in annotations], dtype=torch.float32).view(-1, 4)
         target: dict[str, Any] = {
@@ -126,9 +199,9 @@ class CocoImages(CocoDetection):
         target["boxes"] = box_convert(plain, "xyxy", "cxcywh") / scale
         if self.with_masks:
             target["masks"] = target["masks"].as_subclass(Tensor)
-        known = self.coco.imgs[image_id]
-        target["original_size"] = torch.tensor([known["height"], known["width"]])
+        target["original_size"] = torch.tensor(size)
         target["image_id"] = torch.tensor(image_id)
+        target["is_readable"] = torch.tensor(is_readable)
         return tensor, target
 
 

@@ -89,7 +89,8 @@ class DetectionConfig(DistillationConfig):
         self.require_choice("dataset", DETECTION_DATASETS)
         entry = DETECTION_DATASETS[self.dataset]
         if not entry.needs_path:
-            self.require_unread({"data_path"}, f"dataset {self.dataset}")
+            of_folders = {"data_path", "image_folder", "validation_fraction", "max_corrupt"}
+            self.require_unread(of_folders, f"dataset {self.dataset}")
         if not entry.has_masks:
             self.require("token_label_weight", not self.token_label_weight, "0 without masks")
 

@@ -23,6 +23,10 @@ class Request:
         categories: of a trained detector; those of the data when left out.
         num_classes: of the detector; 0 for as many as the data has categories.
         with_masks: whether training images come with masks.
+        image_folder: folder of the pictures, where they are not below ``path``.
+        validation_fraction: share of the training images to validate with, where the data have no
+            validation split.
+        max_corrupt: unreadable pictures of a split to skip before ``RunError``.
     """
 
     splits: tuple[str, ...]
@@ -32,6 +36,9 @@ class Request:
     categories: Categories | None = None
     num_classes: int = 0
     with_masks: bool = False
+    image_folder: str = ""
+    validation_fraction: float = 0.1
+    max_corrupt: int = 100
 
     def transform_of(self, split: str) -> Callable:
         """Return the transform of a split."""
@@ -64,6 +71,9 @@ def read_detection(
         categories=categories,
         num_classes=num_classes or config.num_classes,
         with_masks=config.token_label_weight > 0,
+        image_folder=config.image_folder,
+        validation_fraction=config.validation_fraction,
+        max_corrupt=config.max_corrupt,
     )
     return resolve(DETECTION_DATASETS[config.dataset].reader)(request)
 
@@ -84,5 +94,13 @@ def read_coco_splits(request: Request) -> dict[str, CocoImages]:
                 )
         with_masks = split == "train" and request.with_masks
         transform = request.transform_of(split)
-        found[split] = CocoImages(folder, truth, categories, transform, with_masks)
+        found[split] = CocoImages(
+            folder,
+            truth,
+            categories,
+            transform,
+            with_masks,
+            substitute=split == "train",
+            max_corrupt=request.max_corrupt,
+        )
     return found

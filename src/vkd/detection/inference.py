@@ -55,7 +55,7 @@ def evaluate(
     speed = len(images) / (time.perf_counter() - began)
     if predictions is not None and accelerator.is_main_process:
         predictions.parent.mkdir(parents=True, exist_ok=True)
-        predictions.write_text(json.dumps(records))
+        predictions.write_text(json.dumps(images.original.restored(records)))
     return metrics | cost | {"images_per_second": speed}
 
 

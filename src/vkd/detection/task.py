@@ -158,21 +158,41 @@ def evaluate_detector(
     """Return COCO's metrics in %, and all detections in COCO's results format.
 
     Every image counts once, on any number of processes: those that fill the last batches up are
-    known by their ids.
+    known by their ids. Images that cannot be read are left out together with their objects, and
+    counted as ``skipped`` where there are any.
+
+    Raises:
+        FieldError: if no image can be read.
     """
-    found: dict[int, list[dict[str, Any]]] = {}
+    found: dict[int, list[dict[str, Any]] | None] = {}
     for batch in batches:
         with accelerator.autocast():
             outputs = predict(batch["images"])
-        sizes = torch.stack([target["original_size"] for target in batch["targets"]])
-        ids = [int(target["image_id"]) for target in batch["targets"]]
-        for image_id, best in zip(ids, best_detections(outputs, sizes), strict=True):
-            found[image_id] = coco_records([best], [image_id], images.categories.ids)
-    everyone: dict[int, list[dict[str, Any]]] = {}
+        targets = batch["targets"]
+        sizes = torch.stack([target["original_size"] for target in targets])
+        for target, best in zip(targets, best_detections(outputs, sizes), strict=True):
+            image_id = int(target["image_id"])
+            records = coco_records([best], [image_id], images.categories.ids)
+            found[image_id] = records if target["is_readable"] else None
+    everyone: dict[int, list[dict[str, Any]] | None] = {}
     for part in gather_object([found]) if accelerator.num_processes > 1 else [found]:
         everyone |= part
-    records = [record for image_id in sorted(everyone) for record in everyone[image_id]]
-    return average_precision(images.ground_truth, records), records
+    records = [record for image_id in sorted(everyone) for record in everyone[image_id] or ()]
+    skipped = {image_id for image_id, records in everyone.items() if records is None}
+    if skipped == set(images.ids):
+        raise FieldError("data_path", "has no image to evaluate on that could be read.")
+    metrics = average_precision(_without(images.ground_truth, skipped), records)
+    return metrics | ({"skipped": float(len(skipped))} if skipped else {}), records
+
+
+def _without(ground_truth: dict[str, Any], image_ids: set[int]) -> dict[str, Any]:
+    """The ground truth of all images but some."""
+    if not image_ids:
+        return ground_truth
+    return ground_truth | {
+        "images": [e for e in ground_truth["images"] if e["id"] not in image_ids],
+        "annotations": [a for a in ground_truth["annotations"] if a["image_id"] not in image_ids],
+    }
 
 
 def detector_cost(model: nn.Module, config: DetectionConfig) -> dict[str, float]:
