@@ -27,7 +27,8 @@ def test_categories_become_classes_and_back():
 
 
 def test_images_come_with_boxes_in_their_own_units(coco):
-    folder, truth = read_coco(coco, "val")
+    folder, cleaned, _ = read_coco(coco, "val", with_masks=True)
+    truth = cleaned.truth
     data = CocoImages(folder, truth, categories_of(truth), detection_transform(128, 400), True)
     image, target = data[1]
     entry = truth["images"][1]
@@ -83,7 +84,8 @@ def test_boxes_without_area_are_counted_and_left_out(tmp_path, caplog):
         truth["annotations"][0]["bbox"] = [5, 5, 0, 9]
         truth["annotations"][-1]["bbox"] = [500, 5, 10, 9]
 
-    folder, truth = read_coco(broken(tmp_path, change), "val")
+    folder, cleaned, _ = read_coco(broken(tmp_path, change), "val")
+    truth = cleaned.truth
     assert "2 boxes without area" in caplog.text
     data = CocoImages(folder, truth, categories_of(truth), detection_transform(0))
     assert sum(len(data[i][1]["boxes"]) for i in range(3)) == len(truth["annotations"]) - 3
@@ -96,9 +98,9 @@ def test_a_folder_without_coco_names_what_it_needs(tmp_path):
 
 def test_the_layout_without_the_year_and_roboflows_are_read_too(tmp_path):
     write_coco(tmp_path / "a", (("train", 2), ("val", 2)))
-    assert len(read_coco(tmp_path / "a", "train")[1]["images"]) == 2
+    assert len(read_coco(tmp_path / "a", "train")[1].truth["images"]) == 2
     (tmp_path / "b").mkdir()
     (tmp_path / "a" / "val").rename(tmp_path / "b" / "valid")
     source = tmp_path / "a" / "annotations" / "instances_val.json"
     source.rename(tmp_path / "b" / "valid" / "_annotations.coco.json")
-    assert len(read_coco(tmp_path / "b", "val")[1]["images"]) == 2
+    assert len(read_coco(tmp_path / "b", "val")[1].truth["images"]) == 2

@@ -47,7 +47,8 @@ def test_metrics_equal_those_of_pycocotools(seed):
 
 
 def test_a_perfect_detector_has_the_best_precision(coco):
-    folder, truth = read_coco(coco, "val")
+    folder, cleaned, _ = read_coco(coco, "val", with_masks=True)
+    truth = cleaned.truth
     data = CocoImages(folder, truth, categories_of(truth), detection_transform(0))
     records = []
     for index in range(len(data)):

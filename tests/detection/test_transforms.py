@@ -9,7 +9,8 @@ from vkd.detection.transforms import detection_training_transform
 
 @pytest.mark.parametrize("augmentation", ["none", "flip", "detr"])
 def test_training_transforms_keep_boxes_on_their_digits(coco, augmentation):
-    folder, truth = read_coco(coco, "train")
+    folder, cleaned, _ = read_coco(coco, "train", with_masks=True)
+    truth = cleaned.truth
     transform = detection_training_transform(augmentation, 128, 200)
     data = CocoImages(folder, truth, categories_of(truth), transform)
     sizes = set()

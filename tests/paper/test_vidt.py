@@ -57,7 +57,8 @@ def test_the_releases_evaluate_command_counts_each_image_once(coco, tmp_path, co
     arguments = (*RELEASE, "--coco_path", coco, "--resume", checkpoint, "--pre_trained", "none",
                  "--eval", "True")  # fmt: skip
     model = create_model("vidt_nano", checkpoint).eval()
-    folder, truth = read_coco(coco, "val")
+    folder, cleaned, _ = read_coco(coco, "val", with_masks=True)
+    truth = cleaned.truth
     data = CocoImages(folder, truth, categories_of(truth, 91), detection_transform(64, 1333))
     records = []
     with torch.no_grad():

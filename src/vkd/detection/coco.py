@@ -1,9 +1,8 @@
 """Detection data in COCO's format: read, checked, and served with labels for category ids."""
 
 import json
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,14 @@ from torchvision.datasets import CocoDetection, VisionDataset
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from torchvision.ops import box_convert
 
+from vkd.data.notes import say
 from vkd.data.pictures import open_picture
 from vkd.data.unreadable import Unreadable
+from vkd.detection.annotations import Cleaned, clean_annotations
+from vkd.detection.identifiers import OriginalIds
 from vkd.errors import FieldError, RunError, UserError
 
 Batch = dict[str, Any]
-_log = logging.getLogger("vkd")
 _FOLDERS = {"train": ("train2017", "train"), "val": ("val2017", "val", "valid", "validation")}
 COCO_CATEGORIES, COCO_LARGEST_ID = 80, 90
 
@@ -72,26 +73,6 @@ def default_categories(num_classes: int) -> Categories:
     names = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
     ids = [-1 if name in ("__background__", "N/A") else label for label, name in enumerate(names)]
     return Categories(ids, names)
-
-
-@dataclass(frozen=True)
-class OriginalIds:
-    """The ids that a file gives its images and categories, by those used inside, where they
-    differ."""
-
-    images: dict[int, Any] = field(default_factory=dict)
-    categories: dict[int, Any] = field(default_factory=dict)
-
-    def restored(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return records of COCO's results format with the file's own ids."""
-        return [
-            record
-            | {
-                "image_id": self.images.get(record["image_id"], record["image_id"]),
-                "category_id": self.categories.get(record["category_id"], record["category_id"]),
-            }
-            for record in records
-        ]
 
 
 class CocoImages(CocoDetection):
@@ -235,8 +216,13 @@ def _as_lists(items: list[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
     return {"images": list(images), "targets": list(targets)}
 
 
-def read_coco(folder: Path, split: str) -> tuple[Path, dict[str, Any]]:
-    """Return the image folder and the checked ground truth of a split.
+def read_coco(
+    folder: Path,
+    split: str,
+    image_folder: str = "",
+    with_masks: bool = False,
+) -> tuple[Path, Cleaned, Path]:
+    """Return the image folder, the clean ground truth of a split, and its file.
 
     Takes COCO's layout (``train2017/``, ``val2017/``, ``annotations/instances_train2017.json``),
     the same without the year, and ``train/_annotations.coco.json``.
@@ -244,21 +230,29 @@ def read_coco(folder: Path, split: str) -> tuple[Path, dict[str, Any]]:
     Args:
         folder: of the data set.
         split: ``train`` or ``val``.
+        image_folder: of the pictures, where they are elsewhere.
+        with_masks: keep segmentations.
 
     Raises:
-        UserError: if a folder or file is missing, the JSON is not COCO's, an image file does not
-            exist, or an annotation names an unknown image or category.
+        UserError: if a folder or file is missing, or its content is refused; see
+            ``clean_annotations``.
     """
+    if image_folder and not Path(image_folder).is_dir():
+        raise FieldError("image_folder", f"{image_folder} is no folder.")
     for name in _FOLDERS[split]:
         files = (
             folder / "annotations" / f"instances_{name}.json",
             folder / name / "_annotations.coco.json",
         )
         for file in files:
-            if file.is_file() and (folder / name).is_dir():
-                ground_truth = _read_json(file)
-                check_annotations(ground_truth, file, folder / name)
-                return folder / name, ground_truth
+            pictures = Path(image_folder) if image_folder else folder / name
+            if file.is_file() and pictures.is_dir():
+                inside = pictures if image_folder else folder
+                cleaned = clean_annotations(
+                    _read_json(file), file, pictures, inside, split == "train", with_masks
+                )
+                say(file, cleaned.notes)
+                return pictures, cleaned, file
     raise FieldError(
         "data_path",
         f"{folder} has no {split} split in COCO's layout: images in {_FOLDERS[split][0]}/ and "
@@ -266,48 +260,12 @@ def read_coco(folder: Path, split: str) -> tuple[Path, dict[str, Any]]:
     )
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> Any:
     try:
-        found = json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not valid JSON: {error}.") from None
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(found, dict) or not isinstance(found.get(key), list):
-            raise UserError(f"{file} is not in COCO's format: it has no list {key!r}.")
-    for key in ("images", "categories"):
-        if not found[key]:
-            raise UserError(f"{file} has no {key}.")
-    return found
-
-
-def check_annotations(ground_truth: dict[str, Any], file: Path, folder: Path) -> None:
-    """Raise ``UserError`` for what cannot be trained on; warn, with a count, of boxes that are
-    left out of training."""
-    sizes = {entry["id"]: (entry["height"], entry["width"]) for entry in ground_truth["images"]}
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-    missing = [e["file_name"] for e in ground_truth["images"] if e["file_name"] not in present]
-    if missing:
-        raise UserError(
-            f"{file} names {len(missing)} images that are not in {folder}, first {missing[0]}."
-        )
-    known = {entry["id"] for entry in ground_truth["categories"]}
-    useless = []
-    for annotation in ground_truth["annotations"]:
-        name = f"{file}: annotation {annotation.get('id')}"
-        if annotation["category_id"] not in known:
-            raise UserError(f"{name} is of category {annotation['category_id']}, which is none.")
-        if annotation["image_id"] not in sizes:
-            raise UserError(f"{name} is of image {annotation['image_id']}, which is none.")
-        bbox = annotation.get("bbox", ())
-        if len(bbox) != 4:
-            raise UserError(f"{name} has the box {bbox}; expected left, top, width, height.")
-        if not _area_inside(bbox, sizes[annotation["image_id"]]):
-            useless.append(annotation.get("id"))
-    if useless:
-        _log.warning(
-            "%s: %d boxes without area inside their image are left out of training, first "
-            "annotation %s.",
-            file,
-            len(useless),
-            useless[0],
-        )
+        return json.loads(file.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise UserError(f"{file} is nested too deeply to be read.") from None
+    except ValueError as error:
+        raise UserError(f"{file} is not valid JSON: {str(error)[:120]}.") from None
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from None

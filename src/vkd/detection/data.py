@@ -82,7 +82,14 @@ def read_coco_splits(request: Request) -> dict[str, CocoImages]:
     """Return splits of a folder in COCO's format; validation and test are both ``val``."""
     found, categories = {}, request.categories
     for split in request.splits:
-        folder, truth = read_coco(Path(request.path), "train" if split == "train" else "val")
+        with_masks = split == "train" and request.with_masks
+        folder, cleaned, file = read_coco(
+            Path(request.path),
+            "train" if split == "train" else "val",
+            request.image_folder,
+            with_masks,
+        )
+        truth = cleaned.truth
         categories = categories or categories_of(truth, request.num_classes)
         for entry in truth["categories"]:
             if entry["id"] not in categories.labels:
@@ -92,7 +99,6 @@ def read_coco_splits(request: Request) -> dict[str, CocoImages]:
                     f"{request.path} has the category {entry['name']!r} (id {entry['id']}), which "
                     f"the {known_by} does not have.",
                 )
-        with_masks = split == "train" and request.with_masks
         transform = request.transform_of(split)
         found[split] = CocoImages(
             folder,
@@ -102,5 +108,8 @@ def read_coco_splits(request: Request) -> dict[str, CocoImages]:
             with_masks,
             substitute=split == "train",
             max_corrupt=request.max_corrupt,
+            source=str(file),
+            original=cleaned.original,
+            notes=cleaned.notes,
         )
     return found
