@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from vkd.detection.coco import CocoImages, categories_of, read_coco
+from vkd.detection.categories import categories_of
+from vkd.detection.coco import CocoImages, read_coco
 from vkd.detection.transforms import detection_training_transform
 
 

@@ -7,7 +7,8 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
-from vkd.detection.coco import CocoImages, categories_of, detection_loader
+from vkd.detection.categories import categories_of
+from vkd.detection.coco import CocoImages, detection_loader
 from vkd.detection.identifiers import OriginalIds
 from vkd.detection.task import evaluate_detector
 from vkd.detection.transforms import detection_transform

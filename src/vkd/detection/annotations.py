@@ -65,9 +65,9 @@ def clean_annotations(
     annotations = lists["annotations"]
     _refer(annotations, image_ids, category_ids, source)
     original = OriginalIds(_renamed(images, image_ids), _renamed(categories, category_ids))
-    sizes = {image_ids[key]: size for key, size in sizes.items()}
+    frames = {image_ids[key]: size for key, size in sizes.items()}
     _crowds(annotations, source)
-    usable = check_boxes(annotations, sizes, source, notes, with_masks)
+    usable = check_boxes(annotations, frames, source, notes, with_masks)
     _number(annotations, notes)
     if not usable:
         reason = "every annotation is a crowd or has no area" if annotations else "no annotation"

@@ -115,7 +115,7 @@ def _give_areas(annotations: list[dict[str, Any]], boxes: Rows, notes: list[str]
     mended = 0
     for annotation, product in zip(annotations, products, strict=True):
         area = annotation.get("area")
-        if type(area) in _NUMBERS and (0 < area < 1e18 or product <= 0):
+        if isinstance(area, int | float) and (0 < area < 1e18 or product <= 0):
             continue
         annotation["area"] = polygon_area(annotation.get("segmentation")) or max(product, 0.0)
         mended += 1

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,66 +12,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from torchvision.datasets import CocoDetection, VisionDataset
-from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from torchvision.ops import box_convert
 
 from vkd.data.notes import say
 from vkd.data.pictures import open_picture
 from vkd.data.unreadable import Unreadable
 from vkd.detection.annotations import Cleaned, clean_annotations
+from vkd.detection.categories import Categories
+from vkd.detection.coco_folders import SplitPlace, coco_places
 from vkd.detection.identifiers import OriginalIds
 from vkd.errors import FieldError, RunError, UserError
 
 Batch = dict[str, Any]
-_FOLDERS = {"train": ("train2017", "train"), "val": ("val2017", "val", "valid", "validation")}
-COCO_CATEGORIES, COCO_LARGEST_ID = 80, 90
-
-
-@dataclass(frozen=True)
-class Categories:
-    """What a detector's outputs mean: for each of its classes a category ``id`` of the data (-1
-    for none) and its ``name``."""
-
-    ids: list[int]
-    names: list[str]
-
-    @property
-    def labels(self) -> dict[int, int]:
-        """The class of each category id."""
-        return {category: label for label, category in enumerate(self.ids) if category >= 0}
-
-
-def categories_of(ground_truth: dict[str, Any], num_classes: int = 0) -> Categories:
-    """Return the classes for a file's categories.
-
-    With more classes than the largest id, as the published detectors have (91), and for COCO
-    itself, classes are the ids; otherwise the categories in order of their ids.
-
-    Raises:
-        UserError: if there are more categories than classes.
-    """
-    names = {entry["id"]: str(entry["name"]) for entry in ground_truth["categories"]}
-    ordered = sorted(names)
-    is_coco = (len(ordered), ordered[-1]) == (COCO_CATEGORIES, COCO_LARGEST_ID)
-    if num_classes > ordered[-1] or (is_coco and num_classes == 0):
-        count = num_classes or COCO_LARGEST_ID + 1
-        ids = [index if index in names else -1 for index in range(count)]
-        return Categories(ids, [names.get(index, "") for index in ids])
-    if num_classes and num_classes < len(ordered):
-        raise FieldError(
-            "num_classes", f"is {num_classes} and the data has {len(ordered)} categories."
-        )
-    blank = max(0, num_classes - len(ordered))
-    return Categories(ordered + [-1] * blank, [names[index] for index in ordered] + [""] * blank)
-
-
-def default_categories(num_classes: int) -> Categories:
-    """Return the classes of weights that do not name theirs: COCO's for 91, numbers otherwise."""
-    if num_classes != COCO_LARGEST_ID + 1:
-        return Categories(list(range(num_classes)), [str(label) for label in range(num_classes)])
-    names = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
-    ids = [-1 if name in ("__background__", "N/A") else label for label, name in enumerate(names)]
-    return Categories(ids, names)
 
 
 class CocoImages(CocoDetection):
@@ -217,19 +168,13 @@ def _as_lists(items: list[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
 
 
 def read_coco(
-    folder: Path,
-    split: str,
-    image_folder: str = "",
-    with_masks: bool = False,
+    folder: Path, split: str, image_folder: str = "", with_masks: bool = False
 ) -> tuple[Path, Cleaned, Path]:
     """Return the image folder, the clean ground truth of a split, and its file.
 
-    Takes COCO's layout (``train2017/``, ``val2017/``, ``annotations/instances_train2017.json``),
-    the same without the year, and ``train/_annotations.coco.json``.
-
     Args:
-        folder: of the data set.
-        split: ``train`` or ``val``.
+        folder: of the data set; see ``coco_places`` for its layouts.
+        split: train, validation or test.
         image_folder: of the pictures, where they are elsewhere.
         with_masks: keep segmentations.
 
@@ -237,27 +182,31 @@ def read_coco(
         UserError: if a folder or file is missing, or its content is refused; see
             ``clean_annotations``.
     """
-    if image_folder and not Path(image_folder).is_dir():
-        raise FieldError("image_folder", f"{image_folder} is no folder.")
-    for name in _FOLDERS[split]:
-        files = (
-            folder / "annotations" / f"instances_{name}.json",
-            folder / name / "_annotations.coco.json",
+    places = coco_places(folder, image_folder)
+    if split not in places:
+        name = {"train": "train2017", "validation": "val2017", "test": "test2017"}[split]
+        raise FieldError(
+            "data_path",
+            f"{folder} has no {split} split in COCO's layout: images in {name}/ and "
+            f"annotations/instances_{name}.json.",
         )
-        for file in files:
-            pictures = Path(image_folder) if image_folder else folder / name
-            if file.is_file() and pictures.is_dir():
-                inside = pictures if image_folder else folder
-                cleaned = clean_annotations(
-                    _read_json(file), file, pictures, inside, split == "train", with_masks
-                )
-                say(file, cleaned.notes)
-                return pictures, cleaned, file
-    raise FieldError(
-        "data_path",
-        f"{folder} has no {split} split in COCO's layout: images in {_FOLDERS[split][0]}/ and "
-        f"annotations/instances_{_FOLDERS[split][0]}.json.",
-    )
+    place = places[split]
+    cleaned = clean_place(place, split == "train", with_masks)
+    say(place.file, cleaned.notes)
+    return place.pictures, cleaned, place.file
+
+
+def clean_place(
+    place: SplitPlace,
+    is_training: bool = False,
+    with_masks: bool = False,
+    may_lack_annotations: bool = False,
+) -> Cleaned:
+    """Return the clean ground truth of a split; see ``clean_annotations``."""
+    raw = _read_json(place.file)
+    if may_lack_annotations and isinstance(raw, dict):
+        raw.setdefault("annotations", [])
+    return clean_annotations(raw, place.file, place.pictures, place.inside, is_training, with_masks)
 
 
 def _read_json(file: Path) -> Any:

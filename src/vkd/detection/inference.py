@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from vkd.data.pictures import open_picture
-from vkd.detection.coco import Categories, CocoImages, default_categories, detection_loader
+from vkd.detection.categories import Categories, default_categories
+from vkd.detection.coco import CocoImages, detection_loader
 from vkd.detection.config import DetectionConfig
 from vkd.detection.data import read_detection
 from vkd.detection.drawing import write_drawing
