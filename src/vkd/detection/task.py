@@ -1,6 +1,7 @@
 """Detection as the trainer sees it, and its metrics."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, cast
@@ -11,6 +12,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from vkd.data.notes import say
 from vkd.detection.backbone_weights import load_backbone
 from vkd.detection.canvases import SIDE
 from vkd.detection.coco import CocoImages, detection_loader
@@ -53,6 +55,8 @@ class DetectionTask(Task):
         student = objects.student or _student(config, len(self.categories.ids))
         if not isinstance(student, ViDT | ViDTWithoutNeck):
             raise FieldError("student", f"{config.student} is no detector of `vkd models`.")
+        for images in self.splits.values():
+            say(images.source, crowded(images, student.backbone.det_token.shape[1]))
         if config.backbone_checkpoint:
             with as_user_error("backbone_checkpoint"):
                 load_backbone(student, config.student, config.backbone_checkpoint)
@@ -97,12 +101,31 @@ class DetectionTask(Task):
         return {"token-projections": {k.replace(".loss.", ".", 1): v for k, v in found.items()}}
 
 
+def crowded(images: CocoImages, tokens: int) -> list[str]:
+    """Return a note where images have more objects than a detector has detection tokens."""
+    counts = Counter(
+        annotation["image_id"]
+        for annotation in images.ground_truth["annotations"]
+        if not annotation.get("iscrowd", 0)
+    )
+    above = [count for count in counts.values() if count > tokens]
+    if not above:
+        return []
+    return [
+        f"{len(above):,} images have more objects than the student's {tokens} detection tokens, "
+        f"at most {max(above)}, and the surplus cannot be found; set num_det_tokens "
+        "(--num-det-tokens)"
+    ]
+
+
 def _student(config: DetectionConfig, num_classes: int) -> nn.Module:
     options: dict[str, Any] = {
         "architecture": config.architecture,
         "num_classes": num_classes,
         "drop_path_rate": config.drop_path,
     }
+    if config.num_det_tokens:
+        options["num_det_tokens"] = config.num_det_tokens
     if config.architecture == "vidt":
         options |= {
             "fusion": config.fusion,
