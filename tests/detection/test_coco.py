@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from support.coco import CATEGORIES, write_coco
-from vkd.detection.coco import Categories, CocoImages, categories_of, default_categories, read_coco
+from vkd.detection.categories import Categories, categories_of, default_categories
+from vkd.detection.coco import CocoImages, read_coco
 from vkd.detection.transforms import detection_transform
 from vkd.errors import UserError
 
@@ -27,7 +28,8 @@ def test_categories_become_classes_and_back():
 
 
 def test_images_come_with_boxes_in_their_own_units(coco):
-    folder, truth = read_coco(coco, "val")
+    folder, cleaned, _ = read_coco(coco, "validation", with_masks=True)
+    truth = cleaned.truth
     data = CocoImages(folder, truth, categories_of(truth), detection_transform(128, 400), True)
     image, target = data[1]
     entry = truth["images"][1]
@@ -74,7 +76,7 @@ def broken(tmp_path, change):
 )
 def test_bad_annotations_are_one_sentence(tmp_path, change, message):
     with pytest.raises(UserError, match=re.escape(message)) as error:
-        read_coco(broken(tmp_path, change), "val")
+        read_coco(broken(tmp_path, change), "validation")
     assert "instances_val2017.json" in str(error.value)
 
 
@@ -83,7 +85,8 @@ def test_boxes_without_area_are_counted_and_left_out(tmp_path, caplog):
         truth["annotations"][0]["bbox"] = [5, 5, 0, 9]
         truth["annotations"][-1]["bbox"] = [500, 5, 10, 9]
 
-    folder, truth = read_coco(broken(tmp_path, change), "val")
+    folder, cleaned, _ = read_coco(broken(tmp_path, change), "validation")
+    truth = cleaned.truth
     assert "2 boxes without area" in caplog.text
     data = CocoImages(folder, truth, categories_of(truth), detection_transform(0))
     assert sum(len(data[i][1]["boxes"]) for i in range(3)) == len(truth["annotations"]) - 3
@@ -91,14 +94,14 @@ def test_boxes_without_area_are_counted_and_left_out(tmp_path, caplog):
 
 def test_a_folder_without_coco_names_what_it_needs(tmp_path):
     with pytest.raises(UserError, match=r"annotations/instances_val2017\.json"):
-        read_coco(tmp_path, "val")
+        read_coco(tmp_path, "validation")
 
 
 def test_the_layout_without_the_year_and_roboflows_are_read_too(tmp_path):
     write_coco(tmp_path / "a", (("train", 2), ("val", 2)))
-    assert len(read_coco(tmp_path / "a", "train")[1]["images"]) == 2
+    assert len(read_coco(tmp_path / "a", "train")[1].truth["images"]) == 2
     (tmp_path / "b").mkdir()
     (tmp_path / "a" / "val").rename(tmp_path / "b" / "valid")
     source = tmp_path / "a" / "annotations" / "instances_val.json"
     source.rename(tmp_path / "b" / "valid" / "_annotations.coco.json")
-    assert len(read_coco(tmp_path / "b", "val")[1]["images"]) == 2
+    assert len(read_coco(tmp_path / "b", "validation")[1].truth["images"]) == 2

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from vkd.data import digits
-from vkd.detection.coco import Categories, CocoImages
+from vkd.detection.categories import Categories
+from vkd.detection.coco import CocoImages
 from vkd.detection.data import Request
 
 SIDE = 64

@@ -1,83 +1,41 @@
 """Detection data in COCO's format: read, checked, and served with labels for category ids."""
 
 import json
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from faster_coco_eval import COCO
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from torchvision.datasets import CocoDetection, VisionDataset
-from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 from torchvision.ops import box_convert
 
-from vkd.errors import FieldError, UserError
+from vkd.data.notes import say
+from vkd.data.pictures import open_picture
+from vkd.data.unreadable import Unreadable
+from vkd.detection.annotations import Cleaned, clean_annotations
+from vkd.detection.categories import Categories
+from vkd.detection.coco_folders import SplitPlace, coco_places
+from vkd.detection.identifiers import OriginalIds
+from vkd.errors import FieldError, RunError, UserError
 
 Batch = dict[str, Any]
-_log = logging.getLogger("vkd")
-_FOLDERS = {"train": ("train2017", "train"), "val": ("val2017", "val", "valid", "validation")}
-COCO_CATEGORIES, COCO_LARGEST_ID = 80, 90
-
-
-@dataclass(frozen=True)
-class Categories:
-    """What a detector's outputs mean: for each of its classes a category ``id`` of the data (-1
-    for none) and its ``name``."""
-
-    ids: list[int]
-    names: list[str]
-
-    @property
-    def labels(self) -> dict[int, int]:
-        """The class of each category id."""
-        return {category: label for label, category in enumerate(self.ids) if category >= 0}
-
-
-def categories_of(ground_truth: dict[str, Any], num_classes: int = 0) -> Categories:
-    """Return the classes for a file's categories.
-
-    With more classes than the largest id, as the published detectors have (91), and for COCO
-    itself, classes are the ids; otherwise the categories in order of their ids.
-
-    Raises:
-        UserError: if there are more categories than classes.
-    """
-    names = {entry["id"]: str(entry["name"]) for entry in ground_truth["categories"]}
-    ordered = sorted(names)
-    is_coco = (len(ordered), ordered[-1]) == (COCO_CATEGORIES, COCO_LARGEST_ID)
-    if num_classes > ordered[-1] or (is_coco and num_classes == 0):
-        count = num_classes or COCO_LARGEST_ID + 1
-        ids = [index if index in names else -1 for index in range(count)]
-        return Categories(ids, [names.get(index, "") for index in ids])
-    if num_classes and num_classes < len(ordered):
-        raise FieldError(
-            "num_classes", f"is {num_classes} and the data has {len(ordered)} categories."
-        )
-    blank = max(0, num_classes - len(ordered))
-    return Categories(ordered + [-1] * blank, [names[index] for index in ordered] + [""] * blank)
-
-
-def default_categories(num_classes: int) -> Categories:
-    """Return the classes of weights that do not name theirs: COCO's for 91, numbers otherwise."""
-    if num_classes != COCO_LARGEST_ID + 1:
-        return Categories(list(range(num_classes)), [str(label) for label in range(num_classes)])
-    names = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
-    ids = [-1 if name in ("__background__", "N/A") else label for label, name in enumerate(names)]
-    return Categories(ids, names)
 
 
 class CocoImages(CocoDetection):
     """Images with boxes; items are (image, target).
 
     A target holds ``boxes`` (K, 4), centre and size in 0..1; ``labels`` (K,); ``image_id``;
-    ``original_size`` (height, width); and ``masks`` (K, H, W) with ``with_masks``. Crowds, and
-    boxes without area inside the image, are left out of targets; ``ground_truth`` keeps them for
-    COCO's metrics.
+    ``original_size`` (height, width) of the picture that was read; ``is_readable``; and ``masks``
+    (K, H, W) with ``with_masks``. Crowds, and boxes without area inside the image, are left out
+    of targets; ``ground_truth`` keeps them for COCO's metrics.
+
+    In training, the next readable picture takes the place of an unreadable one. In evaluation it
+    is black, without objects and not ``is_readable``, and metrics leave it out.
 
     Args:
         root: folder of the images.
@@ -85,6 +43,14 @@ class CocoImages(CocoDetection):
         categories: the classes.
         transforms: of (image, target) with tv_tensors; ends in a float image tensor.
         with_masks: also serve the masks of objects.
+        substitute: True in training.
+        max_corrupt: unreadable pictures to skip before ``RunError``.
+        source: the file that the ground truth was read from, for messages.
+        original: the ids that this file has.
+        notes: what was mended, left out or guessed while it was read.
+
+    Raises:
+        RunError: when there are more unreadable pictures.
     """
 
     def __init__(
@@ -94,19 +60,58 @@ class CocoImages(CocoDetection):
         categories: Categories,
         transforms: Callable,
         with_masks: bool = False,
+        *,
+        substitute: bool = False,
+        max_corrupt: int = 100,
+        source: str = "",
+        original: OriginalIds | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         # CocoDetection's own constructor reads a file, with another library.
         VisionDataset.__init__(self, root, transforms)
         self.ground_truth, self.categories, self.with_masks = ground_truth, categories, with_masks
         self.coco = COCO(ground_truth)
         self.ids = sorted(self.coco.imgs)
+        self.substitute = substitute
+        self.unreadable = Unreadable(len(self.ids), max_corrupt)
+        self.source, self.original = source or str(root), original or OriginalIds()
+        self.notes = list(notes)
+
+    def sources(self) -> list[tuple[str, Path]]:
+        """Return the name and the path of each picture."""
+        names = [self.coco.imgs[image_id]["file_name"] for image_id in self.ids]
+        return [(name, Path(self.root) / name) for name in names]
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:
-        image_id = self.ids[index]
-        image = self._load_image(image_id)
-        size = (image.height, image.width)
+        for step in range(len(self)):
+            current = (index + step) % len(self)
+            image = None if current in self.unreadable else self._read(current)
+            if image is not None:
+                return self._item(image, self.ids[current])
+            if not self.substitute:
+                blank, image_id = Image.new("RGB", (8, 8)), self.ids[current]
+                return self._item(blank, image_id, is_readable=False)
+        raise RunError(f"None of the {len(self)} pictures of {self.source} can be read.")
+
+    def _read(self, index: int) -> Image.Image | None:
+        try:
+            return self._load_image(self.ids[index])
+        except UserError as error:
+            self.unreadable.add(index, str(error))
+            return None
+
+    def _load_image(self, id: int) -> Image.Image:
+        return open_picture(Path(self.root) / self.coco.imgs[id]["file_name"])
+
+    def _objects(self, image_id: int, size: tuple[int, int]) -> list[dict[str, Any]]:
         annotations = [a for a in self._load_target(image_id) if not a.get("iscrowd", 0)]
-        annotations = [a for a in annotations if _area_inside(a["bbox"], size)]
+        return [a for a in annotations if _area_inside(a["bbox"], size)]
+
+    def _item(
+        self, image: Image.Image, image_id: int, is_readable: bool = True
+    ) -> tuple[Tensor, dict[str, Any]]:
+        size = (image.height, image.width)
+        annotations = self._objects(image_id, size) if is_readable else []
         labels = self.categories.labels
         boxes = torch.tensor([a["bbox"] for a in annotations], dtype=torch.float32).view(-1, 4)
         target: dict[str, Any] = {
@@ -126,9 +131,9 @@ class CocoImages(CocoDetection):
         target["boxes"] = box_convert(plain, "xyxy", "cxcywh") / scale
         if self.with_masks:
             target["masks"] = target["masks"].as_subclass(Tensor)
-        known = self.coco.imgs[image_id]
-        target["original_size"] = torch.tensor([known["height"], known["width"]])
+        target["original_size"] = torch.tensor(size)
         target["image_id"] = torch.tensor(image_id)
+        target["is_readable"] = torch.tensor(is_readable)
         return tensor, target
 
 
@@ -162,79 +167,54 @@ def _as_lists(items: list[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
     return {"images": list(images), "targets": list(targets)}
 
 
-def read_coco(folder: Path, split: str) -> tuple[Path, dict[str, Any]]:
-    """Return the image folder and the checked ground truth of a split.
-
-    Takes COCO's layout (``train2017/``, ``val2017/``, ``annotations/instances_train2017.json``),
-    the same without the year, and ``train/_annotations.coco.json``.
+def read_coco(
+    folder: Path, split: str, image_folder: str = "", with_masks: bool = False
+) -> tuple[Path, Cleaned, Path]:
+    """Return the image folder, the clean ground truth of a split, and its file.
 
     Args:
-        folder: of the data set.
-        split: ``train`` or ``val``.
+        folder: of the data set; see ``coco_places`` for its layouts.
+        split: train, validation or test.
+        image_folder: of the pictures, where they are elsewhere.
+        with_masks: keep segmentations.
 
     Raises:
-        UserError: if a folder or file is missing, the JSON is not COCO's, an image file does not
-            exist, or an annotation names an unknown image or category.
+        UserError: if a folder or file is missing, or its content is refused; see
+            ``clean_annotations``.
     """
-    for name in _FOLDERS[split]:
-        files = (
-            folder / "annotations" / f"instances_{name}.json",
-            folder / name / "_annotations.coco.json",
+    places = coco_places(folder, image_folder)
+    if split not in places:
+        name = {"train": "train2017", "validation": "val2017", "test": "test2017"}[split]
+        raise FieldError(
+            "data_path",
+            f"{folder} has no {split} split in COCO's layout: images in {name}/ and "
+            f"annotations/instances_{name}.json.",
         )
-        for file in files:
-            if file.is_file() and (folder / name).is_dir():
-                ground_truth = _read_json(file)
-                check_annotations(ground_truth, file, folder / name)
-                return folder / name, ground_truth
-    raise FieldError(
-        "data_path",
-        f"{folder} has no {split} split in COCO's layout: images in {_FOLDERS[split][0]}/ and "
-        f"annotations/instances_{_FOLDERS[split][0]}.json.",
-    )
+    place = places[split]
+    cleaned = clean_place(place, split == "train", with_masks)
+    say(place.file, cleaned.notes)
+    return place.pictures, cleaned, place.file
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def clean_place(
+    place: SplitPlace,
+    is_training: bool = False,
+    with_masks: bool = False,
+    may_lack_annotations: bool = False,
+) -> Cleaned:
+    """Return the clean ground truth of a split; see ``clean_annotations``."""
+    raw = _read_json(place.file)
+    if may_lack_annotations and isinstance(raw, dict):
+        raw.setdefault("annotations", [])
+    return clean_annotations(raw, place.file, place.pictures, place.inside, is_training, with_masks)
+
+
+def _read_json(file: Path) -> Any:
     try:
-        found = json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not valid JSON: {error}.") from None
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(found, dict) or not isinstance(found.get(key), list):
-            raise UserError(f"{file} is not in COCO's format: it has no list {key!r}.")
-    for key in ("images", "categories"):
-        if not found[key]:
-            raise UserError(f"{file} has no {key}.")
-    return found
-
-
-def check_annotations(ground_truth: dict[str, Any], file: Path, folder: Path) -> None:
-    """Raise ``UserError`` for what cannot be trained on; warn, with a count, of boxes that are
-    left out of training."""
-    sizes = {entry["id"]: (entry["height"], entry["width"]) for entry in ground_truth["images"]}
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-    missing = [e["file_name"] for e in ground_truth["images"] if e["file_name"] not in present]
-    if missing:
-        raise UserError(
-            f"{file} names {len(missing)} images that are not in {folder}, first {missing[0]}."
-        )
-    known = {entry["id"] for entry in ground_truth["categories"]}
-    useless = []
-    for annotation in ground_truth["annotations"]:
-        name = f"{file}: annotation {annotation.get('id')}"
-        if annotation["category_id"] not in known:
-            raise UserError(f"{name} is of category {annotation['category_id']}, which is none.")
-        if annotation["image_id"] not in sizes:
-            raise UserError(f"{name} is of image {annotation['image_id']}, which is none.")
-        bbox = annotation.get("bbox", ())
-        if len(bbox) != 4:
-            raise UserError(f"{name} has the box {bbox}; expected left, top, width, height.")
-        if not _area_inside(bbox, sizes[annotation["image_id"]]):
-            useless.append(annotation.get("id"))
-    if useless:
-        _log.warning(
-            "%s: %d boxes without area inside their image are left out of training, first "
-            "annotation %s.",
-            file,
-            len(useless),
-            useless[0],
-        )
+        return json.loads(file.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise UserError(f"{file} is nested too deeply to be read.") from None
+    except ValueError as error:
+        raise UserError(f"{file} is not valid JSON: {str(error)[:120]}.") from None
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from None

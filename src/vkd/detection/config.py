@@ -16,6 +16,8 @@ class DetectionConfig(DistillationConfig):
         student: name of the detector to train.
         architecture: vidt, or vidt_wo_neck to read boxes off the body's tokens.
         num_classes: classes of the student; 0 for those of the data.
+        num_det_tokens: detection tokens of the student, the most objects that it finds in an image;
+            0 for the model's own number.
         fusion: fuse the maps of all scales before the neck.
         box_refinement: decoder layers refine the boxes of the layer before.
         auxiliary_losses: also train the outputs of earlier layers.
@@ -40,6 +42,7 @@ class DetectionConfig(DistillationConfig):
     student: str = "vidt_nano"
     architecture: Literal["vidt", "vidt_wo_neck"] = "vidt"
     num_classes: int = 0
+    num_det_tokens: int = 0
     fusion: bool = False
     box_refinement: bool = True
     auxiliary_losses: bool = True
@@ -59,8 +62,8 @@ class DetectionConfig(DistillationConfig):
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "data": ("dataset", "data_path", "augmentation", "short_side", "long_side"),
         "student": (
-            "student", "architecture", "num_classes", "fusion", "box_refinement",
-            "backbone_checkpoint", "backbone_lr", "drop_path",
+            "student", "architecture", "num_classes", "num_det_tokens", "fusion",
+            "box_refinement", "backbone_checkpoint", "backbone_lr", "drop_path",
         ),
         "method": (
             "method", "method_options", "projection", "normalization", "distance",
@@ -73,7 +76,7 @@ class DetectionConfig(DistillationConfig):
         super().__post_init__()
         self.require_at_least(
             0, "class_weight", "box_weight", "giou_weight", "iou_weight", "token_label_weight",
-            "backbone_lr", "short_side", "num_classes",
+            "backbone_lr", "short_side", "num_classes", "num_det_tokens",
         )  # fmt: skip
         self.require("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
         self.require("long_side", self.long_side >= self.short_side, "at least short_side")
@@ -89,7 +92,8 @@ class DetectionConfig(DistillationConfig):
         self.require_choice("dataset", DETECTION_DATASETS)
         entry = DETECTION_DATASETS[self.dataset]
         if not entry.needs_path:
-            self.require_unread({"data_path"}, f"dataset {self.dataset}")
+            of_folders = {"data_path", "image_folder", "validation_fraction", "max_corrupt"}
+            self.require_unread(of_folders, f"dataset {self.dataset}")
         if not entry.has_masks:
             self.require("token_label_weight", not self.token_label_weight, "0 without masks")
 

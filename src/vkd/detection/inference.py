@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vkd.data.prediction import answer_in_batches
-from vkd.detection.coco import Categories, CocoImages, default_categories, detection_loader
+from vkd.detection.categories import Categories, default_categories
+from vkd.detection.coco import CocoImages, detection_loader
 from vkd.detection.config import DetectionConfig
 from vkd.detection.data import read_detection
 from vkd.detection.drawing import new_drawings, write_drawing
@@ -57,7 +58,7 @@ def evaluate(
     speed = len(images) / (time.perf_counter() - began)
     if predictions is not None and accelerator.is_main_process:
         predictions.parent.mkdir(parents=True, exist_ok=True)
-        predictions.write_text(json.dumps(records))
+        predictions.write_text(json.dumps(images.original.restored(records)))
     return metrics | cost | {"images_per_second": speed}
 
 

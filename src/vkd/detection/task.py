@@ -1,6 +1,7 @@
 """Detection as the trainer sees it, and its metrics."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, cast
@@ -11,6 +12,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from vkd.data.notes import say
 from vkd.detection.backbone_weights import load_backbone
 from vkd.detection.canvases import SIDE
 from vkd.detection.coco import CocoImages, detection_loader
@@ -57,6 +59,8 @@ class DetectionTask(Task):
         if config.student_checkpoint:
             with as_user_error("student_checkpoint"):
                 start_from(student, config.student, config.student_checkpoint)
+        for images in self.splits.values():
+            say(images.source, crowded(images, student.backbone.det_token.shape[1]))
         if config.backbone_checkpoint:
             with as_user_error("backbone_checkpoint"):
                 load_backbone(student, config.student, config.backbone_checkpoint)
@@ -101,12 +105,31 @@ class DetectionTask(Task):
         return {"token-projections": {k.replace(".loss.", ".", 1): v for k, v in found.items()}}
 
 
+def crowded(images: CocoImages, tokens: int) -> list[str]:
+    """Return a note where images have more objects than a detector has detection tokens."""
+    counts = Counter(
+        annotation["image_id"]
+        for annotation in images.ground_truth["annotations"]
+        if not annotation.get("iscrowd", 0)
+    )
+    above = [count for count in counts.values() if count > tokens]
+    if not above:
+        return []
+    return [
+        f"{len(above):,} images have more objects than the student's {tokens} detection tokens, "
+        f"at most {max(above)}, and the surplus cannot be found; set num_det_tokens "
+        "(--num-det-tokens)"
+    ]
+
+
 def _student(config: DetectionConfig, num_classes: int) -> nn.Module:
     options: dict[str, Any] = {
         "architecture": config.architecture,
         "num_classes": num_classes,
         "drop_path_rate": config.drop_path,
     }
+    if config.num_det_tokens:
+        options["num_det_tokens"] = config.num_det_tokens
     if config.architecture == "vidt":
         options |= {
             "fusion": config.fusion,
@@ -162,21 +185,41 @@ def evaluate_detector(
     """Return COCO's metrics in %, and all detections in COCO's results format.
 
     Every image counts once, on any number of processes: those that fill the last batches up are
-    known by their ids.
+    known by their ids. Images that cannot be read are left out together with their objects, and
+    counted as ``skipped`` where there are any.
+
+    Raises:
+        FieldError: if no image can be read.
     """
-    found: dict[int, list[dict[str, Any]]] = {}
+    found: dict[int, list[dict[str, Any]] | None] = {}
     for batch in batches:
         with accelerator.autocast():
             outputs = predict(batch["images"])
-        sizes = torch.stack([target["original_size"] for target in batch["targets"]])
-        ids = [int(target["image_id"]) for target in batch["targets"]]
-        for image_id, best in zip(ids, best_detections(outputs, sizes), strict=True):
-            found[image_id] = coco_records([best], [image_id], images.categories.ids)
-    everyone: dict[int, list[dict[str, Any]]] = {}
+        targets = batch["targets"]
+        sizes = torch.stack([target["original_size"] for target in targets])
+        for target, best in zip(targets, best_detections(outputs, sizes), strict=True):
+            image_id = int(target["image_id"])
+            records = coco_records([best], [image_id], images.categories.ids)
+            found[image_id] = records if target["is_readable"] else None
+    everyone: dict[int, list[dict[str, Any]] | None] = {}
     for part in gather_object([found]) if accelerator.num_processes > 1 else [found]:
         everyone |= part
-    records = [record for image_id in sorted(everyone) for record in everyone[image_id]]
-    return average_precision(images.ground_truth, records), records
+    records = [record for image_id in sorted(everyone) for record in everyone[image_id] or ()]
+    skipped = {image_id for image_id, records in everyone.items() if records is None}
+    if skipped == set(images.ids):
+        raise FieldError("data_path", "has no image to evaluate on that could be read.")
+    metrics = average_precision(_without(images.ground_truth, skipped), records)
+    return metrics | ({"skipped": float(len(skipped))} if skipped else {}), records
+
+
+def _without(ground_truth: dict[str, Any], image_ids: set[int]) -> dict[str, Any]:
+    """The ground truth of all images but some."""
+    if not image_ids:
+        return ground_truth
+    return ground_truth | {
+        "images": [e for e in ground_truth["images"] if e["id"] not in image_ids],
+        "annotations": [a for a in ground_truth["annotations"] if a["image_id"] not in image_ids],
+    }
 
 
 def detector_cost(model: nn.Module, config: DetectionConfig) -> dict[str, float]:
