@@ -60,3 +60,14 @@ def test_the_kind_is_found_by_the_files(tmp_path, coco):
     assert kind_of(tmp_path) == ("classification", "wds")
     with pytest.raises(ValueError, match="is no folder"):
         kind_of(tmp_path / "absent")
+
+
+def test_a_detection_set_is_described_with_its_objects(coco, tmp_path, vkd):
+    page = tmp_path / "page.html"
+    done = vkd("check", "--data-path", coco, "--json", "--output", page, "--samples", 2)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["dataset"] == "coco"
+    assert found["splits"]["train"]["pictures"] == 9
+    assert set(found["splits"]["train"]["counts"]) == {"odd", "even"}
+    assert page.read_text().count("data:image/png;base64,") == 4

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from PIL import Image, PngImagePlugin
+from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 from torchvision.utils import draw_bounding_boxes
 
@@ -64,19 +65,32 @@ def write_drawing(
         file: to write.
         settings: what decides the drawing, kept in it, so that it can be made again.
     """
-    drawn = pil_to_tensor(picture)
-    if detections:
-        drawn = draw_bounding_boxes(
-            drawn,
-            torch.tensor([found["box"] for found in detections]),
-            [f"{found['category']} {found['score']:.2f}" for found in detections],
-            [_colour(found["category_id"]) for found in detections],
-            width=max(1, min(picture.size) // 200),
-        )
+    shown = drawn(
+        picture,
+        torch.tensor([found["box"] for found in detections]).view(-1, 4),
+        [f"{found['category']} {found['score']:.2f}" for found in detections],
+        [found["category_id"] for found in detections],
+    )
     file.parent.mkdir(parents=True, exist_ok=True)
     text = PngImagePlugin.PngInfo()
     text.add_text(_MADE_BY, json.dumps(settings))
-    to_pil_image(drawn).save(file, pnginfo=text)
+    shown.save(file, pnginfo=text)
+
+
+def drawn(
+    picture: Image.Image, boxes: Tensor, names: list[str], categories: list[int]
+) -> Image.Image:
+    """Return a picture with boxes (K, 4), corners in pixels, and their names drawn on it."""
+    if not len(boxes):
+        return picture
+    shown = draw_bounding_boxes(
+        pil_to_tensor(picture),
+        boxes,
+        names,
+        [_colour(category) for category in categories],
+        width=max(1, min(picture.size) // 200),
+    )
+    return to_pil_image(shown)
 
 
 def _colour(category: int) -> tuple[int, int, int]:

@@ -40,6 +40,7 @@ DETECTION = TaskSpec(
     evaluate="vkd.detection.inference:evaluate",
     predict="vkd.detection.inference:predict",
     export="vkd.detection.inference:export_inputs",
+    describe="vkd.detection.description:describe",
     check="vkd.detection.task:check_method",
     metric=Metric("AP", "%"),
     evaluate_options=DetectionEvaluation,

@@ -1,0 +1,66 @@
+"""What the data of a detection recipe hold, for ``vkd check``."""
+
+from collections import Counter
+
+from torchvision.ops import box_convert
+
+from vkd.data.description import (
+    MOST_LOOKED_AT,
+    DataDescription,
+    Sample,
+    SplitDescription,
+    as_picture,
+    sizes_of,
+    spread,
+)
+from vkd.data.transforms import IMAGENET
+from vkd.detection.coco import CocoImages
+from vkd.detection.config import DetectionConfig
+from vkd.detection.data import read_detection
+from vkd.detection.drawing import drawn
+
+
+def describe(config: DetectionConfig, samples: int) -> DataDescription:
+    """Return what the splits of a recipe hold.
+
+    Args:
+        config: the recipe.
+        samples: pictures of each split to show.
+
+    Raises:
+        UserError: if the data cannot be read.
+    """
+    images = read_detection(config, splits=("train", "validation"))
+    notes = [f"{name}: {note}" for name, split in images.items() for note in split.notes]
+    found = {name: _split(split, samples) for name, split in images.items()}
+    return DataDescription(config.dataset, "objects", found, notes)
+
+
+def _split(images: CocoImages, samples: int) -> SplitDescription:
+    labels = images.categories.labels
+    objects = Counter(
+        images.categories.names[labels[annotation["category_id"]]]
+        for annotation in images.ground_truth["annotations"]
+        if annotation["category_id"] in labels
+    )
+    sources = images.sources()
+    places = spread(len(sources), MOST_LOOKED_AT)
+    return SplitDescription(
+        str(images.source),
+        len(images),
+        dict(objects),
+        sizes_of(sources[place] for place in places),
+        [_sample(images, place) for place in spread(len(images), samples)],
+    )
+
+
+def _sample(images: CocoImages, place: int) -> Sample:
+    image, target = images[place]
+    picture = as_picture(image, IMAGENET)
+    height, width = image.shape[-2:]
+    boxes = box_convert(target["boxes"], "cxcywh", "xyxy") * image.new_tensor(
+        [width, height, width, height]
+    )
+    names = [images.categories.names[label] for label in target["labels"].tolist()]
+    shown = drawn(picture, boxes, names, target["labels"].tolist())
+    return Sample(shown, f"{len(names)} objects")
