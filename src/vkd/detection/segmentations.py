@@ -43,8 +43,9 @@ def _is_mask(found: Any, size: tuple[float, float]) -> bool:
     counts, pixels = found.get("counts"), size[0] * size[1]
     if isinstance(counts, str):
         return _total(counts) == pixels
-    is_list = isinstance(counts, list) and all(type(n) is int and n >= 0 for n in counts)
-    return is_list and sum(counts) == pixels
+    if not isinstance(counts, list) or not all(type(n) is int and n >= 0 for n in counts):
+        return False
+    return sum(counts) == pixels
 
 
 def _total(text: str) -> int:
