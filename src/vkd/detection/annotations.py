@@ -13,6 +13,7 @@ from vkd.detection.described import entry_name, shown
 from vkd.detection.identifiers import Key, OriginalIds, key_of, numbered
 from vkd.detection.picture_paths import PicturePaths
 from vkd.detection.picture_sizes import measure
+from vkd.detection.segmentations import check_segmentations
 from vkd.errors import UserError
 
 # True and 1.0 are 1 as keys.
@@ -67,6 +68,8 @@ def clean_annotations(
     original = OriginalIds(_renamed(images, image_ids), _renamed(categories, category_ids))
     frames = {image_ids[key]: size for key, size in sizes.items()}
     _crowds(annotations, source)
+    if with_masks:
+        check_segmentations(annotations, frames, source)
     usable = check_boxes(annotations, frames, source, notes, with_masks)
     _number(annotations, notes)
     if not usable:

@@ -121,6 +121,8 @@ class CocoImages(CocoDetection):
             "labels": torch.tensor([labels[a["category_id"]] for a in annotations]).long(),
         }
         if self.with_masks:
+            # Polygons are drawn on the picture that was read, whatever size the file claims.
+            self.coco.imgs[image_id].update(height=size[0], width=size[1])
             masks = [torch.as_tensor(self.coco.annToMask(a)) for a in annotations]
             stacked = torch.stack(masks) if masks else torch.zeros(0, *size, dtype=torch.uint8)
             target["masks"] = tv_tensors.Mask(stacked)
