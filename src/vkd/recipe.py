@@ -4,13 +4,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, get_type_hints
 
 from vkd.config import DistillationConfig, TrainingConfig
-from vkd.errors import UserError, nearest
+from vkd.errors import FieldError, UserError, nearest
 from vkd.methods.catalogue import NO_METHOD, method_entry
+from vkd.recipe_values import read_lines, typed
 from vkd.tasks import TASKS
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -36,33 +35,42 @@ def read_recipe(name: str) -> dict[str, Any]:
     path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
     if not path.is_file():
         raise UserError(f"There is no recipe {name!r}{nearest(name, recipe_names())}")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {str(error).splitlines()[0]}.") from None
-    if not isinstance(values, dict) or values.get("task") not in TASKS:
+    values, lines = read_lines(path)
+    task = values.get("task")
+    if not isinstance(task, str) or task not in TASKS:
         raise UserError(f"{path} must have a field task, one of {', '.join(TASKS)}.")
-    return known_fields(values, str(path))
+    return known_fields(values, str(path), lines)
 
 
-def known_fields(values: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Return recipe fields under today's names.
+def known_fields(
+    values: Mapping[str, Any], source: str, lines: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """Return recipe fields under today's names, of their fields' types.
 
     Args:
         values: the fields, ``task`` among them.
         source: where they stand, for the message.
+        lines: the line of each field, where they stand in a file.
 
     Raises:
-        UserError: if the task has no such field.
+        UserError: if the task has no such field, or it does not take the value.
     """
     kind = TASKS[values["task"]].config
     values, notes = kind.upgraded(dict(values))
     for note in notes:
         _log.info("%s: %s.", source, note)
-    known = [item.name for item in fields(kind)]
-    for key in values:
-        if key not in known:
-            raise UserError(f"{source} has an unknown field {key!r}{nearest(str(key), known)}")
+    known = get_type_hints(kind)
+    names = [item.name for item in fields(kind)]
+    for key, value in values.items():
+        place = f"{source}, line {lines[key]}:" if lines and key in lines else source
+        if key not in names:
+            raise UserError(f"{place} has an unknown field {key!r}{nearest(str(key), names)}")
+        try:
+            values[key] = typed(value, known[key])
+        except ValueError as error:
+            if lines is None:
+                raise FieldError(key, str(error)) from None
+            raise UserError(f"{place} {key} {error}") from None
     return values
 
 
@@ -72,7 +80,8 @@ def config_of(values: Mapping[str, Any]) -> TrainingConfig:
     Raises:
         UserError: for a field that the task does not have, or a value that it does not take.
     """
-    if values.get("task") not in TASKS:
+    task = values.get("task")
+    if not isinstance(task, str) or task not in TASKS:
         raise UserError(f"A recipe needs a task, one of {', '.join(TASKS)}.")
     return TASKS[values["task"]].config(**known_fields(values, "The recipe"))
 
