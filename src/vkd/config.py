@@ -176,7 +176,7 @@ class TrainingConfig:
     def upgraded_value(cls, former: str, value: Any) -> Any:
         """Return the value of a field that had another name, as its new name takes it."""
         if former == "tensorboard":
-            return "tensorboard" if value else ""
+            return "tensorboard" if str(value).lower() in ("true", "yes", "on", "1") else ""
         return value
 
     @property

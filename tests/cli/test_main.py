@@ -109,6 +109,7 @@ def test_help_lists_only_commands_that_work(vkd, capsys):
         "eval",
         "compare",
         "predict",
+        "check",
         "cache",
         "convert",
         "export",
