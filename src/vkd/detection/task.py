@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
+from hashlib import blake2b
 from typing import Any, cast
 
 import torch
@@ -94,6 +95,11 @@ class DetectionTask(Task):
     def metadata(self) -> dict[str, str]:
         """Return what using the weights needs to know: names and ids of categories."""
         return {"categories": json.dumps(asdict(self.categories))}
+
+    def sources(self) -> dict[str, str]:
+        """Return a digest of the training annotations, with the names of their pictures."""
+        truth = json.dumps(self.splits["train"].ground_truth, sort_keys=True, default=str)
+        return {"data_path": blake2b(truth.encode(), digest_size=16).hexdigest()}
 
     def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
         """Return the projections of tokens, as they are trained."""

@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vkd.data.images import loader
+from vkd.data.fingerprint import training_fingerprint
+from vkd.data.images import Splits, loader
 from vkd.errors import FieldError, as_user_error
 from vkd.generation.config import GenerationConfig
 from vkd.generation.data import GenerationSplits, read_splits
@@ -163,6 +164,11 @@ class GenerationTask(Task):
     def metadata(self) -> dict[str, str]:
         """Return what using the weights needs to know: names of classes, and the extractor."""
         return {"classes": json.dumps(self.splits.classes), "extractor": self.config.extractor}
+
+    def sources(self) -> dict[str, str]:
+        """Return a digest of the training pictures, where they are files."""
+        found = training_fingerprint(cast(Splits, self.splits), with_contents=False)
+        return {"data_path": found.listing}
 
     def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
         """Return the projection's weight, and which images were trained on."""
