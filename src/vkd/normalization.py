@@ -147,7 +147,7 @@ def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
     torch raises there, which would stop one of several processes alone.
     """
     is_finite = gram.isfinite().all()
-    values, vectors = torch.linalg.eigh(torch.where(is_finite, gram, torch.eye(len(gram)).to(gram)))
+    values, vectors = torch.linalg.eigh(torch.where(is_finite, gram, 0.0))
     return torch.where(is_finite, values, torch.nan), vectors
 
 

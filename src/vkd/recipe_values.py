@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
@@ -12,6 +13,8 @@ _TRUTH = {"true": True, "yes": True, "on": True, "1": True,
           "false": False, "no": False, "off": False, "0": False}  # fmt: skip
 _NULL = "tag:yaml.org,2002:null"
 _LARGEST_FILE = 1_000_000
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 def typed(value: Any, kind: Any) -> Any:
@@ -72,7 +75,8 @@ def _number_of(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return "nothing" if value is None else repr(value)[:80]
+    # Cut before it is written out, as aliases can nest a small file without end.
+    return "nothing" if value is None else _SHORT.repr(value)[:80]
 
 
 def read_lines(path: Path) -> tuple[dict[str, Any], dict[str, int]]:

@@ -68,13 +68,18 @@ class StoreDescription:
         return range(first, min(first + self.rows_per_file, self.rows))
 
 
+def is_store(folder: Path) -> bool:
+    """Return whether a folder holds a store, complete or not."""
+    return (folder / _DESCRIPTION).is_file()
+
+
 def open_store(folder: Path, description: StoreDescription) -> None:
     """Make a store's folder, or check that the store in it is this one and can be completed.
 
     Raises:
         ValueError: if the folder holds another store, or something else.
     """
-    if (folder / _DESCRIPTION).is_file():
+    if is_store(folder):
         # Pictures may have moved and changed their times; weights are compared when they are there.
         known = replace(description, pictures={}, teacher_weights="")
         if replace(describe(folder), pictures={}, teacher_weights="") != known:

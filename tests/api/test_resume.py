@@ -3,10 +3,8 @@
 import shutil
 
 import pytest
-import timm
-import torch
 
-from support.photographs import write_folder
+from support.photographs import distilled, write_teacher
 from vkd.api.train import train
 from vkd.errors import UserError
 from vkd.recipe import recipe
@@ -16,16 +14,7 @@ from vkd.training.checkpoint import read_metrics
 @pytest.fixture
 def begun(tmp_path, interrupted):
     """A distilled run that was interrupted after its first of two epochs; returns its changes."""
-    write_folder(tmp_path / "data")
-    network = timm.create_model("resnet10t", num_classes=3)
-    torch.save(network.state_dict(), tmp_path / "teacher.pth")
-    changes = {
-        "data_path": str(tmp_path / "data"), "input_size": 32, "student": "test_vit",
-        "student_layer": "norm", "teacher": "resnet10t", "teacher_layer": "layer4",
-        "teacher_checkpoint": str(tmp_path / "teacher.pth"), "epochs": 2, "warmup_epochs": 0,
-        "batch_size": 8, "device": "cpu", "trackers": "", "workers": 0, "mixup": 0.0, "cutmix": 0.0,
-        "repeated_augmentation": 1, "mixed_precision": "no", "drop_path": 0.0,
-    }  # fmt: skip
+    changes = distilled(tmp_path) | {"epochs": 2}
     interrupted(recipe("deit-tiny-imagenet", **changes), tmp_path / "run")
     return changes
 
@@ -51,8 +40,7 @@ def test_a_run_does_not_go_on_with_other_pictures(begun, tmp_path):
 
 
 def test_a_run_does_not_go_on_with_another_teacher(begun, tmp_path):
-    network = timm.create_model("resnet10t", num_classes=3)
-    torch.save(network.state_dict(), tmp_path / "teacher.pth")
+    write_teacher(tmp_path)
     with pytest.raises(UserError, match="teacher_checkpoint holds something else"):
         resumed(tmp_path, begun)
 

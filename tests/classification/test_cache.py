@@ -6,12 +6,11 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from support.photographs import write_folder
+from support.photographs import distilled, write_teacher
 from vkd.api.cache import cache
 from vkd.api.train import train
 from vkd.classification import teachers
@@ -190,17 +189,7 @@ def test_the_command_fills_a_store_that_trains_without_a_teacher(vkd, digits_tea
 @pytest.fixture
 def folder_store(tmp_path):
     """A recipe of a folder of photographs, its teacher, and a store of these."""
-    write_folder(tmp_path / "data")
-    network = timm.create_model("resnet10t", num_classes=3)
-    torch.save(network.state_dict(), tmp_path / "teacher.pth")
-    changes = {
-        "data_path": str(tmp_path / "data"), "input_size": 32, "student": "test_vit",
-        "student_layer": "norm", "teacher": "resnet10t", "teacher_layer": "layer4",
-        "teacher_checkpoint": str(tmp_path / "teacher.pth"), "epochs": 1, "warmup_epochs": 0,
-        "batch_size": 8, "device": "cpu", "trackers": "", "workers": 0, "mixup": 0.0, "cutmix": 0.0,
-        "repeated_augmentation": 1, "mixed_precision": "no", "drop_path": 0.0,
-    }  # fmt: skip
-    config = recipe("deit-tiny-imagenet", **changes)
+    config = recipe("deit-tiny-imagenet", **distilled(tmp_path))
     cache(config, tmp_path / "store", views=1, show=False)
     return replace(config, teacher_store=str(tmp_path / "store"))
 
@@ -245,7 +234,7 @@ def test_a_store_does_not_ask_where_pictures_and_weights_lie(folder_store, tmp_p
 
 
 def test_a_store_of_a_teacher_that_was_retrained_is_refused(folder_store, tmp_path):
-    torch.save(timm.create_model("resnet10t", num_classes=3).state_dict(), tmp_path / "teacher.pth")
+    write_teacher(tmp_path)
     with pytest.raises(UserError, match="other weights than"):
         train(folder_store, tmp_path / "run", show=False)
     with pytest.raises(UserError, match="other weights of the teacher"):

@@ -6,9 +6,11 @@ import re
 import pytest
 import torch
 
-from support.coco import CATEGORIES, write_coco
+from support.coco import CATEGORIES, clean_split, write_coco
 from vkd.detection.categories import Categories, categories_of, default_categories
-from vkd.detection.coco import CocoImages, read_coco
+from vkd.detection.coco import CocoImages
+from vkd.detection.config import DetectionConfig
+from vkd.detection.data import read_detection
 from vkd.detection.transforms import detection_transform
 from vkd.errors import UserError
 
@@ -28,8 +30,7 @@ def test_categories_become_classes_and_back():
 
 
 def test_images_come_with_boxes_in_their_own_units(coco):
-    folder, cleaned, _ = read_coco(coco, "validation", with_masks=True)
-    truth = cleaned.truth
+    folder, truth = clean_split(coco, "validation")
     data = CocoImages(folder, truth, categories_of(truth), detection_transform(128, 400), True)
     image, target = data[1]
     entry = truth["images"][1]
@@ -50,6 +51,11 @@ def test_images_come_with_boxes_in_their_own_units(coco):
     assert len(first["boxes"]) == len(crowd)
     assert empty["boxes"].shape == (0, 4)
     assert empty["masks"].shape[0] == 0
+
+
+def of_folder(folder):
+    """A recipe of a data set, whose pictures keep their size."""
+    return DetectionConfig(data_path=str(folder), short_side=0)
 
 
 def broken(tmp_path, change):
@@ -76,7 +82,7 @@ def broken(tmp_path, change):
 )
 def test_bad_annotations_are_one_sentence(tmp_path, change, message):
     with pytest.raises(UserError, match=re.escape(message)) as error:
-        read_coco(broken(tmp_path, change), "validation")
+        read_detection(of_folder(broken(tmp_path, change)), splits=("validation",))
     assert "instances_val2017.json" in str(error.value)
 
 
@@ -85,23 +91,23 @@ def test_boxes_without_area_are_counted_and_left_out(tmp_path, caplog):
         truth["annotations"][0]["bbox"] = [5, 5, 0, 9]
         truth["annotations"][-1]["bbox"] = [500, 5, 10, 9]
 
-    folder, cleaned, _ = read_coco(broken(tmp_path, change), "validation")
-    truth = cleaned.truth
+    config = of_folder(broken(tmp_path, change))
+    data = read_detection(config, splits=("validation",))["validation"]
+    truth = data.ground_truth
     assert "2 boxes without area" in caplog.text
-    data = CocoImages(folder, truth, categories_of(truth), detection_transform(0))
     assert sum(len(data[i][1]["boxes"]) for i in range(3)) == len(truth["annotations"]) - 3
 
 
 def test_a_folder_without_coco_names_what_it_needs(tmp_path):
     with pytest.raises(UserError, match=r"annotations/instances_val2017\.json"):
-        read_coco(tmp_path, "validation")
+        read_detection(of_folder(tmp_path), splits=("validation",))
 
 
 def test_the_layout_without_the_year_and_roboflows_are_read_too(tmp_path):
     write_coco(tmp_path / "a", (("train", 2), ("val", 2)))
-    assert len(read_coco(tmp_path / "a", "train")[1].truth["images"]) == 2
+    assert len(clean_split(tmp_path / "a", "train")[1]["images"]) == 2
     (tmp_path / "b").mkdir()
     (tmp_path / "a" / "val").rename(tmp_path / "b" / "valid")
     source = tmp_path / "a" / "annotations" / "instances_val.json"
     source.rename(tmp_path / "b" / "valid" / "_annotations.coco.json")
-    assert len(read_coco(tmp_path / "b", "validation")[1].truth["images"]) == 2
+    assert len(clean_split(tmp_path / "b", "validation")[1]["images"]) == 2

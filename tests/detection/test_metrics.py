@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from support.coco import clean_split
 from vkd.detection.categories import categories_of
-from vkd.detection.coco import CocoImages, read_coco
+from vkd.detection.coco import CocoImages
 from vkd.detection.metrics import NAMES, average_precision
 from vkd.detection.postprocess import best_detections, coco_records
 from vkd.detection.transforms import detection_transform
@@ -48,8 +49,7 @@ def test_metrics_equal_those_of_pycocotools(seed):
 
 
 def test_a_perfect_detector_has_the_best_precision(coco):
-    folder, cleaned, _ = read_coco(coco, "validation", with_masks=True)
-    truth = cleaned.truth
+    folder, truth = clean_split(coco, "validation")
     data = CocoImages(folder, truth, categories_of(truth), detection_transform(0))
     records = []
     for index in range(len(data)):

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
+from support.coco import clean_split
 from vkd.detection.categories import categories_of
-from vkd.detection.coco import CocoImages, read_coco
+from vkd.detection.coco import CocoImages
 from vkd.detection.transforms import detection_training_transform
 
 
 @pytest.mark.parametrize("augmentation", ["none", "flip", "detr"])
 def test_training_transforms_keep_boxes_on_their_digits(coco, augmentation):
-    folder, cleaned, _ = read_coco(coco, "train", with_masks=True)
-    truth = cleaned.truth
+    folder, truth = clean_split(coco, "train")
     transform = detection_training_transform(augmentation, 128, 200)
     data = CocoImages(folder, truth, categories_of(truth), transform)
     sizes = set()

@@ -9,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from support.coco import clean_split
 from support.commands import PAPER, launch_release, run_release
 from support.release import vidt_file
 from vkd import create_model
 from vkd.detection.categories import categories_of
-from vkd.detection.coco import CocoImages, read_coco
+from vkd.detection.coco import CocoImages
 from vkd.detection.metrics import NAMES, average_precision
 from vkd.detection.postprocess import best_detections, coco_records
 from vkd.detection.transforms import detection_transform
@@ -71,8 +72,7 @@ def test_the_releases_evaluate_command_counts_each_image_once(coco, tmp_path, co
     arguments = (*RELEASE, "--coco_path", coco, "--resume", checkpoint, "--pre_trained", "none",
                  "--eval", "True")  # fmt: skip
     model = create_model("vidt_nano", checkpoint).eval()
-    folder, cleaned, _ = read_coco(coco, "validation", with_masks=True)
-    truth = cleaned.truth
+    folder, truth = clean_split(coco, "validation")
     data = CocoImages(folder, truth, categories_of(truth, 91), detection_transform(64, 1333))
     records = []
     with torch.no_grad():

@@ -6,6 +6,9 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from vkd.detection.coco import clean_place
+from vkd.detection.coco_folders import coco_places
+
 CATEGORIES = [{"id": 3, "name": "odd"}, {"id": 7, "name": "even"}]
 
 
@@ -46,3 +49,9 @@ def write_coco(folder, counts=(("train2017", 9), ("val2017", 7))):
         file = folder / "annotations" / f"instances_{split}.json"
         file.write_text(json.dumps(truth))
     return folder
+
+
+def clean_split(folder, split):
+    """The folder of a split's pictures, and its clean ground truth with masks."""
+    place = coco_places(folder)[split]
+    return place.pictures, clean_place(place, split == "train", with_masks=True).truth

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
+import timm
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -36,3 +38,22 @@ def parts(folder, kind="folder", **kwargs):
     transforms = training_transform(SMALL), evaluation_transform(SMALL)
     found = read_photographs(PhotographSource(kind, str(folder), **kwargs), *transforms)
     return found.train, found.validation, found.classes
+
+
+def distilled(folder):
+    """Write photographs and a teacher's weights; return a recipe's changes that train on these."""
+    write_folder(folder / "data")
+    write_teacher(folder)
+    return {
+        "data_path": str(folder / "data"), "input_size": 32, "student": "test_vit",
+        "student_layer": "norm", "teacher": "resnet10t", "teacher_layer": "layer4",
+        "teacher_checkpoint": str(folder / "teacher.pth"), "epochs": 1, "warmup_epochs": 0,
+        "batch_size": 8, "device": "cpu", "trackers": "", "workers": 0, "mixup": 0.0, "cutmix": 0.0,
+        "repeated_augmentation": 1, "mixed_precision": "no", "drop_path": 0.0,
+    }  # fmt: skip
+
+
+def write_teacher(folder):
+    """Write the weights of a teacher that was never trained, other ones at each call."""
+    network = timm.create_model("resnet10t", num_classes=CLASSES)
+    torch.save(network.state_dict(), folder / "teacher.pth")

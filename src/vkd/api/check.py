@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from vkd.config import DistillationConfig, TrainingConfig
+from vkd.config import TrainingConfig
 from vkd.data.description import DataDescription
 from vkd.errors import FieldError, UserError
 from vkd.recipe import as_config, config_of
 from vkd.reporting.samples import write_samples
 from vkd.tasks import task_of
 from vkd.training.spec import resolve
+
+# Whose images show how a network sees data for which no recipe names one.
+_STUDENT = {"classification": {"student": "deit_ti_distilled"}}
 
 
 def check(
@@ -46,17 +49,12 @@ def check(
     return found
 
 
-def _by_files(data_path: str, changes: dict[str, Any]) -> DistillationConfig:
+def _by_files(data_path: str, changes: dict[str, Any]) -> TrainingConfig:
     """The config of a data set whose kind its files show."""
     if not data_path:
         raise FieldError("data_path", "is required without a recipe: a folder or file of data.")
     task, dataset = kind_of(Path(data_path))
-    dataset = changes.get("dataset", dataset)
-    student = {"classification": "deit_ti_distilled"}.get(task)
-    values = {"task": task, "dataset": dataset} | changes
-    found = config_of(values | ({"student": student} if student else {}))
-    assert isinstance(found, DistillationConfig)
-    return found
+    return config_of({"task": task, "dataset": dataset} | _STUDENT.get(task, {}) | changes)
 
 
 def kind_of(path: Path) -> tuple[str, str]:

@@ -16,10 +16,12 @@ from vkd.classification.config import ClassificationConfig
 from vkd.classification.distillation import TeacherSizes
 from vkd.classification.task import training_splits
 from vkd.classification.teachers import (
+    LoadedTeacher,
     check_pictures,
     describe_store,
+    in_order,
     loaded_teacher,
-    network_teacher,
+    tapped_teacher,
 )
 from vkd.data.fingerprint import training_fingerprint
 from vkd.data.images import loader
@@ -27,7 +29,7 @@ from vkd.data.notes import say
 from vkd.data.views import Views
 from vkd.errors import FieldError, RunError, as_user_error
 from vkd.models.digest import weights_digest
-from vkd.store import bind_teacher, describe, file_of, open_store, write_rows
+from vkd.store import bind_teacher, describe, file_of, is_store, open_store, write_rows
 from vkd.teacher import Teacher, TeacherOutput, joined, widths_of
 from vkd.training.task import Objects
 
@@ -66,14 +68,14 @@ class StoreFiller:
         views = views or 1
         self.images = Views(self.splits.train, views, config.seed)
         self.description = describe_store(config, self.splits, views, config.seed, dtype)
-        if (folder / "store.json").is_file():
-            with as_user_error("output"):
-                open_store(folder, self.description)
-                check_pictures(describe(folder), self.splits, str(folder), "output")
-            return
-        pictures = training_fingerprint(self.splits, with_contents=True).as_dict()
+        is_begun, described = is_store(folder), self.description
+        if not is_begun:
+            pictures = training_fingerprint(self.splits, with_contents=True).as_dict()
+            described = replace(described, pictures=pictures)
         with as_user_error("output"):
-            open_store(folder, replace(self.description, pictures=pictures))
+            open_store(folder, described)
+        if is_begun:
+            check_pictures(describe(folder), self.splits, str(folder), "output")
 
     def fill(
         self, config: ClassificationConfig, accelerator: Accelerator, show: bool
@@ -94,10 +96,10 @@ class StoreFiller:
             RunError: if the disk is too small, or outputs are not finite.
         """
         description = self.description
-        teacher, widths = self._teacher(config)
-        network, _ = loaded_teacher(config, self.objects.teacher)
+        loaded = loaded_teacher(config, self.objects.teacher)
+        teacher, widths = self._teacher(config, loaded)
         with as_user_error("output"), accelerator.main_process_first():
-            bind_teacher(self.folder, weights_digest(network.state_dict()))
+            bind_teacher(self.folder, weights_digest(loaded.network.state_dict()))
         row_bytes = sum(widths.values()) * getattr(torch, description.dtype).itemsize
         numbers = range(accelerator.process_index, description.files, accelerator.num_processes)
         missing = [n for n in numbers if not file_of(self.folder, n).is_file()]
@@ -110,20 +112,18 @@ class StoreFiller:
         sizes = {"rows": description.rows, "views": description.views, **widths}
         return sizes | {"megabytes": description.rows * row_bytes / 1e6}
 
-    def _teacher(self, config: ClassificationConfig) -> tuple[Teacher, dict[str, int]]:
+    def _teacher(
+        self, config: ClassificationConfig, loaded: LoadedTeacher
+    ) -> tuple[Teacher, dict[str, int]]:
         """The teacher, and the widths of its outputs."""
-        teacher: Teacher
+        teacher: Teacher = tapped_teacher(config, self.splits.format, loaded)
         try:
-            teacher = network_teacher(
-                config, self.splits.format, self.objects.teacher, self.splits.classes
-            )
-        except FieldError as error:
-            if error.field != "teacher" or config.logit_weight:
+            teacher = in_order(teacher, loaded, self.splits.classes)
+        except FieldError:
+            if config.logit_weight:
                 raise
-            say(config.teacher, ["its logits are of other classes than the data's, and not stored"])
-            teacher = _WithoutLogits(
-                network_teacher(config, self.splits.format, self.objects.teacher)
-            )
+            say(loaded.name, ["its logits are of other classes than the data's, and not stored"])
+            teacher = _WithoutLogits(teacher)
         with as_user_error("teacher_layer"):
             sizes = TeacherSizes.of(*widths_of(teacher(torch.zeros(2, *self.splits.shape))))
         return teacher, {"features": sizes.features, "logits": sizes.classes}

@@ -7,7 +7,6 @@ import numpy as np
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.data import read_splits, student_format
 from vkd.data.description import (
-    MOST_LOOKED_AT,
     DataDescription,
     Sample,
     SplitDescription,
@@ -51,9 +50,7 @@ def _split(
         labels, source = reader.labels, reader.source
         every = reader.sources()
         # The files of shards and tables are no pictures.
-        is_each = len(every) == len(reader)
-        places = spread(len(every), MOST_LOOKED_AT) if is_each else []
-        sizes = sizes_of(every[place] for place in places) if is_each else {}
+        sizes = sizes_of(every) if len(every) == len(reader) else {}
     counts = np.bincount(labels[labels >= 0], minlength=len(classes))
     shown = []
     for place in spread(len(images), samples):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -96,32 +96,60 @@ def network_teacher(
     Raises:
         UserError: if it has no such layer, or one that cannot be pooled, or knows other classes.
     """
-    network, read = loaded_teacher(config, network)
-    inputs = read.inputs if read else {}
-    adapter = InputAdapter(source, _teacher_format(network, inputs) or source)
-    with as_user_error("teacher_layer"):
-        layer = config.teacher_layer or last_layer(network)
-        teacher = NetworkTeacher(network, layer, adapter=adapter)
-    name = config.teacher or type(network).__name__
-    order = logit_order(read.classes if read else [], classes, name) if classes else None
-    return teacher if order is None else ReorderedTeacher(teacher, order)
+    loaded = loaded_teacher(config, network)
+    teacher = tapped_teacher(config, source, loaded)
+    return in_order(teacher, loaded, classes) if classes else teacher
 
 
-def loaded_teacher(
-    config: ClassificationConfig, network: nn.Module | None = None
-) -> tuple[nn.Module, Checkpoint | None]:
-    """Return the recipe's teacher with its weights, and the checkpoint that they are from.
+class LoadedTeacher(NamedTuple):
+    """A teacher's ``network`` with its weights, the ``checkpoint`` that they are from, None for
+    one of no file, and its ``name`` for messages."""
+
+    network: nn.Module
+    checkpoint: Checkpoint | None
+    name: str
+
+
+def loaded_teacher(config: ClassificationConfig, network: nn.Module | None = None) -> LoadedTeacher:
+    """Return the recipe's teacher with its weights.
 
     Args:
         config: the recipe.
         network: the teacher, where it is given as an object.
     """
     if network is not None:
-        return network, None
+        return LoadedTeacher(network, None, config.teacher or type(network).__name__)
     read = None
     if config.teacher_checkpoint not in ("", HUB):
         read = read_checkpoint(config.teacher_checkpoint)
-    return create_model(config.teacher, read or config.teacher_checkpoint), read
+    made = create_model(config.teacher, read or config.teacher_checkpoint)
+    return LoadedTeacher(made, read, config.teacher)
+
+
+def tapped_teacher(
+    config: ClassificationConfig, source: InputFormat, loaded: LoadedTeacher
+) -> NetworkTeacher:
+    """Return a teacher of the recipe's layer, which takes images of the format ``source``.
+
+    Raises:
+        UserError: if it has no such layer, or one that cannot be pooled.
+    """
+    network, read, _ = loaded
+    adapter = InputAdapter(source, _teacher_format(network, read.inputs if read else {}) or source)
+    with as_user_error("teacher_layer"):
+        layer = config.teacher_layer or last_layer(network)
+        return NetworkTeacher(network, layer, adapter=adapter)
+
+
+def in_order(teacher: Teacher, loaded: LoadedTeacher, classes: Sequence[str]) -> Teacher:
+    """Return a teacher whose logits come in the order of the data's ``classes``.
+
+    Raises:
+        FieldError: if it knows other classes.
+    """
+    known = loaded.checkpoint.classes if loaded.checkpoint else []
+    order = logit_order(known, classes, loaded.name)
+    return teacher if order is None else ReorderedTeacher(teacher, order)
 
 
 class ReorderedTeacher:

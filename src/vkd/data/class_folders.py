@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vkd.data.pictures import picture_suffixes
-from vkd.data.reader import Labels, UnlabelledError, counted_notes, listed
+from vkd.data.reader import Labels, UnlabelledError, counted_notes, listed, suffix_note
 from vkd.data.sources import Opened, PhotographSource, existing_folder, open_splits
 from vkd.data.split_names import splits_among
 from vkd.errors import UserError
@@ -40,12 +40,7 @@ class Scan:
 
     def notes(self) -> list[str]:
         """Return what was left out, with its count."""
-        notes = []
-        if self.others:
-            suffixes = (f"{suffix} ({count:,})" for suffix, count in sorted(self.others.items()))
-            total = self.others.total()
-            what = "file that is no picture" if total == 1 else "files that are no pictures"
-            notes.append(f"left out {total:,} {what}: {listed(suffixes)}")
+        notes = suffix_note(self.others, "file that is no picture", "files that are no pictures")
         return notes + counted_notes(
             {
                 "pipes and devices": self.special,

@@ -4,11 +4,25 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from hashlib import blake2b, file_digest
 from pathlib import Path
+from typing import Protocol
 
-from vkd.data.images import Images, Splits
+from torch.utils.data import Dataset
+
+from vkd.data.images import Images
+from vkd.data.reader import PictureReader
 from vkd.errors import UserError
 
 _SIZE = 16  # bytes of a digest
+
+
+class TrainingData(Protocol):
+    """Splits of any task: their training images, and the readers of photographs by split."""
+
+    @property
+    def train(self) -> Dataset | None: ...
+
+    @property
+    def readers(self) -> dict[str, PictureReader]: ...
 
 
 @dataclass(frozen=True)
@@ -30,7 +44,7 @@ class Fingerprint:
         return asdict(self)
 
 
-def training_fingerprint(splits: Splits, with_contents: bool) -> Fingerprint:
+def training_fingerprint(splits: TrainingData, with_contents: bool) -> Fingerprint:
     """Return the fingerprint of the training pictures; empty for data given as objects.
 
     Args:
@@ -70,7 +84,7 @@ def _of_files(
     )
 
 
-def holds_the_same(stored: Fingerprint, splits: Splits) -> bool:
+def holds_the_same(stored: Fingerprint, splits: TrainingData) -> bool:
     """Return whether the training pictures are those of a fingerprint that has contents.
 
     Files are read only where their times differ.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vkd.data.columns import IMAGE_COLUMNS, LABEL_COLUMNS, chosen_column, usual
-from vkd.data.reader import MOST_CLASSES, Labels, UnlabelledError, listed, sorted_names
+from vkd.data.reader import MOST_CLASSES, Labels, UnlabelledError, empty_note, listed, sorted_names
 from vkd.data.sources import Opened, PhotographSource, open_splits
 from vkd.data.split_names import splits_among
 from vkd.errors import UserError
@@ -45,9 +45,7 @@ class HuggingFaceReader:
         self._pictures = split.select_columns([self._image])
         values = split.select_columns([label]).with_format(None)[label][:]
         self.classes, self.labels = self._classes(values, split.features[label], label)
-        counts = np.bincount(self.labels, minlength=len(self.classes))
-        empty = [self.classes[i] for i in np.flatnonzero(counts == 0)]
-        self.notes = [f"classes without pictures: {listed(empty)}"] if empty else []
+        self.notes = empty_note(self.classes, self.labels)
         self._files = [Path(entry["filename"]) for entry in split.cache_files]
 
     def _classes(self, values: list[Any], feature: Any, column: str) -> tuple[list[str], Labels]:

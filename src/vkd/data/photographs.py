@@ -16,7 +16,7 @@ from vkd.data.reader import PictureReader, sorted_names
 from vkd.data.shares import hold_out, relabelled
 from vkd.data.sources import Opened, PhotographSource
 from vkd.data.unreadable import Unreadable
-from vkd.errors import RunError, UserError
+from vkd.errors import UserError
 
 
 class Photographs(Dataset):
@@ -44,7 +44,7 @@ class Photographs(Dataset):
     ) -> None:
         self.reader, self.transform = reader, transform
         self.substitute = substitute
-        self.unreadable = Unreadable(len(reader), max_corrupt)
+        self.unreadable = Unreadable(len(reader), max_corrupt, reader.source)
 
     def __len__(self) -> int:
         return len(self.reader)
@@ -55,22 +55,15 @@ class Photographs(Dataset):
         return self.unreadable.count
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int]:
-        for step in range(len(self)):
-            current = (index + step) % len(self)
-            read = None if current in self.unreadable else self._read(current)
-            if read is not None:
-                return self.transform(read[0]), read[1], current
-            if not self.substitute:
-                return torch.zeros_like(self.transform(Image.new("RGB", (8, 8)))), -1, current
-        raise RunError(f"None of the {len(self)} images can be read.")
+        place, found = self.unreadable.readable(index, self._open, self.substitute)
+        if found is None:
+            return torch.zeros_like(self.transform(Image.new("RGB", (8, 8)))), -1, place
+        image, label = found
+        return self.transform(image), label, place
 
-    def _read(self, index: int) -> tuple[Image.Image, int] | None:
-        try:
-            source, label = self.reader[index]
-            return open_picture(source, name=self.reader.filename(index)), label
-        except UserError as error:
-            self.unreadable.add(index, str(error))
-            return None
+    def _open(self, index: int) -> tuple[Image.Image, int]:
+        source, label = self.reader[index]
+        return open_picture(source, name=self.reader.filename(index)), label
 
 
 @dataclass

@@ -8,7 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from vkd.data.pictures import open_picture, picture_suffixes
+from vkd.data.class_folders import scan_folder
+from vkd.data.notes import say
+from vkd.data.pictures import open_picture
 from vkd.errors import UserError
 
 Record = dict[str, Any]
@@ -41,13 +43,14 @@ def list_pictures(inputs: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _below(folder: str) -> Iterator[str]:
-    known = picture_suffixes()
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in known:
-                yield os.path.join(place, name)
+def _below(folder: str) -> list[str]:
+    scan = scan_folder(Path(folder))
+    say(folder, scan.notes())
+    return [
+        os.path.join(folder, inside, name)
+        for inside, names in scan.pictures.items()
+        for name in names
+    ]
 
 
 def answer_in_batches(

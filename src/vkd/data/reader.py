@@ -1,5 +1,6 @@
 """What every source of labelled pictures gives: pictures by number, unopened, and their labels."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -81,6 +82,26 @@ def places_among(names: Sequence[str], known: Sequence[str]) -> list[int | None]
         if len(by_value) == len(known) and len({int(name) for name in names}) == len(names):
             return [by_value.get(int(name)) for name in names]
     return [exact.get(name) for name in names]
+
+
+def suffix_note(others: Counter[str], one: str, many: str) -> list[str]:
+    """Return a note on what was left out by suffix, with counts; none where nothing was.
+
+    Args:
+        others: their number by suffix.
+        one, many: what one, and several, are called.
+    """
+    total = others.total()
+    suffixes = (f"{suffix} ({count:,})" for suffix, count in sorted(others.items()))
+    what = one if total == 1 else many
+    return [f"left out {total:,} {what}: {listed(suffixes)}"] if total else []
+
+
+def empty_note(classes: Sequence[str], labels: Labels) -> list[str]:
+    """Return a note on the classes that no label names; none where there are none."""
+    counts = np.bincount(labels, minlength=len(classes))
+    empty = [name for name, count in zip(classes, counts, strict=True) if not count]
+    return [f"classes without pictures: {listed(empty)}"] if empty else []
 
 
 def counted_notes(left_out: dict[str, list[str]]) -> list[str]:

@@ -13,7 +13,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from vkd.data.pictures import picture_suffixes
-from vkd.data.reader import MOST_CLASSES, Labels, counted_notes, is_number, listed
+from vkd.data.reader import (
+    MOST_CLASSES,
+    Labels,
+    counted_notes,
+    empty_note,
+    is_number,
+    listed,
+    suffix_note,
+)
 from vkd.data.sources import Opened, PhotographSource, existing_folder, open_splits
 from vkd.data.split_names import split_within, splits_among
 from vkd.errors import UserError
@@ -113,13 +121,10 @@ class ShardReader:
         return images, labels
 
     def _notes(self) -> list[str]:
-        others = (f"{suffix} ({count:,})" for suffix, count in sorted(self._others.items()))
-        total = self._others.total()
-        notes = [f"left out {total:,} entries that are no pictures: {listed(others)}"]
-        notes = (notes if total else []) + counted_notes(self._left_out)
-        counts = np.bincount(self.labels, minlength=len(self.classes))
-        empty = [self.classes[i] for i in np.flatnonzero(counts == 0)]
-        return notes + ([f"classes without pictures: {listed(empty)}"] if empty else [])
+        notes = suffix_note(
+            self._others, "entry that is no picture", "entries that are no pictures"
+        )
+        return notes + counted_notes(self._left_out) + empty_note(self.classes, self.labels)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -78,12 +78,17 @@ def hold_out(reader: PictureReader, fraction: float) -> tuple[Share, Share]:
             f": {reader.source} has no validation split, and no class with two pictures of which "
             "one could be held out; add a folder val.",
         )
-    note = (
-        f"no validation split, so {held.sum():,} of {len(reader):,} training pictures are held out "
-        "to validate with"
-    )
-    train = Share(reader, np.flatnonzero(~held), [*reader.notes, note])
+    notes = [*reader.notes, held_out_note(held, "pictures")]
+    train = Share(reader, np.flatnonzero(~held), notes)
     return train, Share(reader, np.flatnonzero(held), [])
+
+
+def held_out_note(held: NDArray[np.bool_], what: str) -> str:
+    """Return what is said of a share that was held out."""
+    return (
+        f"no validation split, so {held.sum():,} of {len(held):,} training {what} are held out to "
+        "validate with"
+    )
 
 
 def held_out_places(labels: Labels, fraction: float) -> NDArray[np.bool_]:

@@ -14,14 +14,13 @@ from torchvision import tv_tensors
 from torchvision.datasets import CocoDetection, VisionDataset
 from torchvision.ops import box_convert
 
-from vkd.data.notes import say
 from vkd.data.pictures import open_picture
 from vkd.data.unreadable import Unreadable
 from vkd.detection.annotations import Cleaned, clean_annotations
 from vkd.detection.categories import Categories
-from vkd.detection.coco_folders import SplitPlace, coco_places
+from vkd.detection.coco_folders import SplitPlace
 from vkd.detection.identifiers import OriginalIds
-from vkd.errors import FieldError, RunError, UserError
+from vkd.errors import UserError
 
 Batch = dict[str, Any]
 
@@ -73,8 +72,8 @@ class CocoImages(CocoDetection):
         self.coco = COCO(ground_truth)
         self.ids = sorted(self.coco.imgs)
         self.substitute = substitute
-        self.unreadable = Unreadable(len(self.ids), max_corrupt)
         self.source, self.original = source or str(root), original or OriginalIds()
+        self.unreadable = Unreadable(len(self.ids), max_corrupt, self.source)
         self.notes = list(notes)
 
     def sources(self) -> list[tuple[str, Path]]:
@@ -83,22 +82,12 @@ class CocoImages(CocoDetection):
         return [(name, Path(self.root) / name) for name in names]
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:
-        for step in range(len(self)):
-            current = (index + step) % len(self)
-            image = None if current in self.unreadable else self._read(current)
-            if image is not None:
-                return self._item(image, self.ids[current])
-            if not self.substitute:
-                blank, image_id = Image.new("RGB", (8, 8)), self.ids[current]
-                return self._item(blank, image_id, is_readable=False)
-        raise RunError(f"None of the {len(self)} pictures of {self.source} can be read.")
-
-    def _read(self, index: int) -> Image.Image | None:
-        try:
-            return self._load_image(self.ids[index])
-        except UserError as error:
-            self.unreadable.add(index, str(error))
-            return None
+        place, image = self.unreadable.readable(
+            index, lambda place: self._load_image(self.ids[place]), self.substitute
+        )
+        if image is None:
+            return self._item(Image.new("RGB", (8, 8)), self.ids[place], is_readable=False)
+        return self._item(image, self.ids[place])
 
     def _load_image(self, id: int) -> Image.Image:
         return open_picture(Path(self.root) / self.coco.imgs[id]["file_name"])
@@ -167,35 +156,6 @@ def detection_loader(
 def _as_lists(items: list[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
     images, targets = zip(*items, strict=True)
     return {"images": list(images), "targets": list(targets)}
-
-
-def read_coco(
-    folder: Path, split: str, image_folder: str = "", with_masks: bool = False
-) -> tuple[Path, Cleaned, Path]:
-    """Return the image folder, the clean ground truth of a split, and its file.
-
-    Args:
-        folder: of the data set; see ``coco_places`` for its layouts.
-        split: train, validation or test.
-        image_folder: of the pictures, where they are elsewhere.
-        with_masks: keep segmentations.
-
-    Raises:
-        UserError: if a folder or file is missing, or its content is refused; see
-            ``clean_annotations``.
-    """
-    places = coco_places(folder, image_folder)
-    if split not in places:
-        name = {"train": "train2017", "validation": "val2017", "test": "test2017"}[split]
-        raise FieldError(
-            "data_path",
-            f"{folder} has no {split} split in COCO's layout: images in {name}/ and "
-            f"annotations/instances_{name}.json.",
-        )
-    place = places[split]
-    cleaned = clean_place(place, split == "train", with_masks)
-    say(place.file, cleaned.notes)
-    return place.pictures, cleaned, place.file
 
 
 def clean_place(

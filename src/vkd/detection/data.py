@@ -8,7 +8,7 @@ import numpy as np
 
 from vkd.data.notes import say
 from vkd.data.reader import listed
-from vkd.data.shares import held_out_places
+from vkd.data.shares import held_out_note, held_out_places
 from vkd.detection.annotations import Cleaned
 from vkd.detection.catalogue import DETECTION_DATASETS
 from vkd.detection.categories import (
@@ -177,8 +177,5 @@ def held_out(cleaned: Cleaned, fraction: float, is_share: bool) -> Cleaned:
         "images": [entry for entry in images if entry["id"] in kept],
         "annotations": [a for a in cleaned.truth["annotations"] if a["image_id"] in kept],
     }
-    note = (
-        f"no validation split, so {held.sum():,} of {len(images):,} training images are held out "
-        "to validate with"
-    )
-    return Cleaned(truth, cleaned.original, [note] if is_share else cleaned.notes)
+    notes = [held_out_note(held, "images")] if is_share else cleaned.notes
+    return Cleaned(truth, cleaned.original, notes)

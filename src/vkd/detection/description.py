@@ -5,7 +5,6 @@ from collections import Counter
 from torchvision.ops import box_convert
 
 from vkd.data.description import (
-    MOST_LOOKED_AT,
     DataDescription,
     Sample,
     SplitDescription,
@@ -43,13 +42,11 @@ def _split(images: CocoImages, samples: int) -> SplitDescription:
         for annotation in images.ground_truth["annotations"]
         if annotation["category_id"] in labels
     )
-    sources = images.sources()
-    places = spread(len(sources), MOST_LOOKED_AT)
     return SplitDescription(
         str(images.source),
         len(images),
         dict(objects),
-        sizes_of(sources[place] for place in places),
+        sizes_of(images.sources()),
         [_sample(images, place) for place in spread(len(images), samples)],
     )
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vkd.data.fingerprint import training_fingerprint
-from vkd.data.images import Splits, loader
+from vkd.data.images import loader
 from vkd.errors import FieldError, as_user_error
 from vkd.generation.config import GenerationConfig
 from vkd.generation.data import GenerationSplits, read_splits
@@ -167,7 +167,7 @@ class GenerationTask(Task):
 
     def sources(self) -> dict[str, str]:
         """Return a digest of the training pictures, where they are files."""
-        found = training_fingerprint(cast(Splits, self.splits), with_contents=False)
+        found = training_fingerprint(self.splits, with_contents=False)
         return {"data_path": found.listing}
 
     def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:

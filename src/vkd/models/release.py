@@ -84,7 +84,7 @@ def unwrapped(state: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
         state = {
             key.removeprefix(f"{prefix}."): value
             for key, value in state.items()
-            if key not in beside
+            if key.startswith(f"{prefix}.")
         }
 
 
