@@ -39,6 +39,23 @@ def test_what_training_would_refuse_is_refused(tmp_path, vkd):
     assert json.loads(done.stdout)["refused"] in done.stderr
 
 
+def test_one_class_alone_is_refused_as_by_training(tmp_path, vkd):
+    for split in ("train", "val"):
+        (tmp_path / split / "images").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / split / "images" / "a.png")
+    done = vkd("check", "--data-path", tmp_path)
+    assert done.returncode == 2
+    assert "all of one class (images)" in done.stderr
+
+
+def test_data_without_a_training_split_are_described_and_said_to_be(tmp_path, vkd):
+    write_folder(tmp_path)
+    (tmp_path / "train").rename(tmp_path / "elsewhere")
+    done = vkd("check", "--data-path", tmp_path)
+    assert done.returncode == 0
+    assert "no training split" in done.stdout
+
+
 def test_the_page_shows_pictures_with_their_labels_and_escapes_names(tmp_path, vkd):
     write_folder(tmp_path / "data")
     for split in ("train", "val"):

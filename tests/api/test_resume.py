@@ -48,3 +48,9 @@ def test_a_run_does_not_go_on_with_another_teacher(begun, tmp_path):
 def test_what_is_computed_still_cannot_change(begun, tmp_path):
     with pytest.raises(UserError, match=r"lr is 0\.5 but the run"):
         resumed(tmp_path, begun | {"lr": 0.5})
+
+
+def test_a_run_that_does_not_say_what_it_was_made_of_goes_on_with_a_word(begun, tmp_path, caplog):
+    (tmp_path / "run" / "sources.json").unlink()
+    resumed(tmp_path, begun)
+    assert "not compared" in caplog.text

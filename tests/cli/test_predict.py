@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from vkd.api.predict import each_prediction
+from vkd.api.predict import each_prediction, predict
 from vkd.data import prediction
 
 
@@ -92,3 +92,26 @@ def test_records_are_written_whole_and_a_second_try_is_welcome(digits_run, pictu
     again = vkd(*arguments)
     assert again.returncode == 2
     assert "exists already" in again.stderr
+
+
+def test_an_image_that_is_named_twice_is_answered_twice(digits_run, pictures):
+    first, second = pictures / "first" / "0.png", pictures / "second" / "1.png"
+    given = [first, second, first, pictures / "absent.png", first]
+    records = predict(str(digits_run), given)
+    assert [record["image"] for record in records] == [str(file) for file in given]
+    assert records[0] == records[2] == records[4]
+
+
+def test_folders_that_are_links_count_and_what_is_left_out_is_said(digits_run, pictures, vkd):
+    linked = pictures.parent / "linked"
+    linked.mkdir()
+    (linked / "all").symlink_to(pictures)
+    done = vkd("predict", "--checkpoint", digits_run, linked)
+    assert len(lines(done)) == 9
+    assert ".txt (1)" in done.stderr
+
+
+def test_a_table_is_no_picture_that_a_generator_makes(gan_run, tmp_path, vkd):
+    done = vkd("predict", "--checkpoint", gan_run, "--output", tmp_path / "a.csv")
+    assert done.returncode == 2
+    assert "--output must be a new PNG file or folder" in done.stderr

@@ -6,6 +6,7 @@ import numpy as np
 
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.data import read_splits, student_format
+from vkd.classification.task import check_classes
 from vkd.data.description import (
     DataDescription,
     Sample,
@@ -28,6 +29,10 @@ def describe(config: ClassificationConfig, samples: int) -> DataDescription:
         UserError: if the data cannot be read.
     """
     splits = read_splits(config, student_format(config))
+    check_classes(splits)
+    notes = list(splits.notes)
+    if splits.train is None:
+        notes.append("no training split, so these data are for evaluation alone")
     datasets: dict[str, Any] = {
         "train": splits.train, "validation": splits.validation, "test": splits.test
     }  # fmt: skip
@@ -36,7 +41,7 @@ def describe(config: ClassificationConfig, samples: int) -> DataDescription:
         # Without a test split the validation split stands for it.
         if images is not None and not (name == "test" and images is splits.validation):
             found[name] = _split(config, splits, name, images, samples)
-    return DataDescription(config.dataset, "pictures", found, splits.notes)
+    return DataDescription(config.dataset, "pictures", found, notes)
 
 
 def _split(

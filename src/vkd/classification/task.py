@@ -132,13 +132,18 @@ def training_splits(config: ClassificationConfig, objects: Objects) -> Splits:
     splits = objects.data or read_splits(config, student_format(config, objects.student))
     if splits.train is None:
         raise FieldError("data_path", f"{config.data_path} has no training split, such as train.")
+    check_classes(splits)
+    return splits
+
+
+def check_classes(splits: Splits) -> None:
+    """Raise ``FieldError`` for images that are all of one class."""
     if len(splits.classes) < 2:
         raise FieldError(
             "data_path",
             f": the training images are all of one class ({', '.join(splits.classes)}); a "
             "classifier needs two or more.",
         )
-    return splits
 
 
 def create_student(config: ClassificationConfig, splits: Splits) -> nn.Module:

@@ -18,7 +18,7 @@ Answer = Callable[[list[str], list[Image.Image]], list[Record]]
 
 
 def list_pictures(inputs: Sequence[str]) -> list[str]:
-    """Return the files that ``inputs`` stand for, in order, each once.
+    """Return the files that ``inputs`` stand for, in order.
 
     Args:
         inputs: files; folders, for all pictures below them, hidden ones left out; or patterns
@@ -40,7 +40,7 @@ def list_pictures(inputs: Sequence[str]) -> list[str]:
         else:
             files = [entry]
         found += files
-    return list(dict.fromkeys(found))
+    return found
 
 
 def _below(folder: str) -> list[str]:
@@ -69,13 +69,20 @@ def answer_in_batches(
     """
     for first in range(0, len(files), batch_size):
         names = files[first : first + batch_size]
-        opened: dict[str, Image.Image] = {}
-        bad: dict[str, Record] = {}
-        for name in names:
-            try:
-                opened[name] = open_picture(Path(name), mode)
-            except UserError as error:
-                bad[name] = {"image": name, "error": str(error)}
-        records = iter(answer(list(opened), list(opened.values())) if opened else ())
-        for name in names:
-            yield bad[name] if name in bad else next(records)
+        opened = [_opened(name, mode) for name in names]
+        good = [
+            (name, picture)
+            for name, picture in zip(names, opened, strict=True)
+            if isinstance(picture, Image.Image)
+        ]
+        records = iter(answer([n for n, _ in good], [p for _, p in good]) if good else ())
+        for name, picture in zip(names, opened, strict=True):
+            is_bad = isinstance(picture, UserError)
+            yield {"image": name, "error": str(picture)} if is_bad else next(records)
+
+
+def _opened(name: str, mode: str) -> Image.Image | UserError:
+    try:
+        return open_picture(Path(name), mode)
+    except UserError as error:
+        return error

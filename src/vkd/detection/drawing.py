@@ -33,7 +33,7 @@ def new_drawings(images: Sequence[str], folder: str, settings: dict[str, Any]) -
     """
     drawings: dict[str, Path] = {}
     taken: set[Path] = set()
-    for image in images if folder else ():
+    for image in dict.fromkeys(images) if folder else ():
         stem, number = Path(folder) / Path(image).stem, 1
         while (file := stem.with_name(f"{stem.name}{f'-{number}' * (number > 1)}.png")) in taken:
             number += 1

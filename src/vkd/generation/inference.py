@@ -84,6 +84,8 @@ def predict(
     """
     if images:
         raise UserError(f"IMAGE has no meaning for a generator, found {images[0]}.")
+    if not options.output:
+        raise FieldError("output", "must be a new PNG file or folder, as images are generated.")
     target = Path(options.output)
     if target.exists():
         raise FieldError("output", f"{target} exists already; name a new file or folder.")

@@ -1,6 +1,7 @@
 """Reading and writing of run folders: resumable state, weights and metrics, never half-written."""
 
 import json
+import logging
 import os
 import shutil
 from dataclasses import asdict, dataclass, field, fields
@@ -15,6 +16,7 @@ from torch import Tensor
 from vkd.config import TrainingConfig, write_recipe
 from vkd.errors import FieldError, UserError
 
+_log = logging.getLogger("vkd")
 _PROGRESS = "progress.json"
 # These change how fast a run goes, or where, but not what it computes.
 _FREE_ON_RESUME = {"device", "workers", "trackers", "log_every", "checkpoint_every", "compile"}
@@ -83,6 +85,12 @@ def check_sources(folder: Path, sources: dict[str, str], resume: bool) -> None:
         FieldError: if the run was made of something else.
     """
     file = folder / _SOURCES
+    if resume and not file.is_file() and _states(folder):
+        _log.warning(
+            "The run in %s is of an earlier version and does not say what it was made of, so its "
+            "data and teacher are not compared.",
+            folder,
+        )
     if not (resume and file.is_file()):
         write_json(file, sources)
         return
