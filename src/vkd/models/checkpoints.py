@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vkd.errors import UserError
 from vkd.models import biggan, deit
 from vkd.models.adapter import Adapter, State
+from vkd.models.metadata import check_metadata
 from vkd.models.release import read_release
 from vkd.models.vidt import checkpoint as vidt
 
@@ -67,10 +68,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         path: safetensors, a ``.pth`` of the paper's release or of PyTorch, or a run folder.
 
     Raises:
-        UserError: if the file is absent, is not a checkpoint, or would run code.
+        UserError: if the file is absent, is not a checkpoint, would run code, or says of itself
+            what has no meaning.
     """
     file = checkpoint_file(path)
     state, metadata = _read(file)
+    check_metadata(metadata, file)
     adapter = next((known for known in ADAPTERS if known.recognises(state)), _OTHER)
     architecture, options = adapter.architecture(state)
     weights, projections = adapter.split(state)
