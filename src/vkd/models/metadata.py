@@ -41,15 +41,11 @@ def _is_names(value: Any) -> bool:
 
 
 def _is_categories(value: Any) -> bool:
-    if (
-        not isinstance(value, dict)
-        or set(value) != {"ids", "names"}
-        or not _is_names(value["names"])
-    ):
+    if not isinstance(value, dict) or set(value) != {"ids", "names"}:
         return False
-    ids = value["ids"]
+    ids, names = value["ids"], value["names"]
     is_whole = isinstance(ids, list) and all(type(number) is int for number in ids)
-    return is_whole and len(ids) == len(value["names"])
+    return is_whole and _is_names(names) and len(ids) == len(names)
 
 
 def _is_inputs(value: Any) -> bool:
@@ -57,8 +53,8 @@ def _is_inputs(value: Any) -> bool:
         return False
     if not value:
         return True
-    mean, std = value.get("mean"), value.get("std")
-    if not _are_numbers(mean) or not _are_numbers(std) or len(mean) != len(std) or min(std) <= 0:
+    mean, std = value.get("mean", []), value.get("std", [])
+    if not (_are_numbers(mean) and _are_numbers(std) and len(mean) == len(std)) or min(std) <= 0:
         return False
     sizes = [value[name] for name in ("shape", "size") if value.get(name) is not None]
     return all(isinstance(size, list) and all(map(_is_side, size)) for size in sizes)
