@@ -18,6 +18,8 @@ from vkd.detection.config import DetectionConfig
 from vkd.detection.data import read_detection
 from vkd.detection.drawing import drawn
 
+_SIDE = 360
+
 
 def describe(config: DetectionConfig, samples: int) -> DataDescription:
     """Return what the splits of a recipe hold.
@@ -54,10 +56,15 @@ def _split(images: CocoImages, samples: int) -> SplitDescription:
 def _sample(images: CocoImages, place: int) -> Sample:
     image, target = images[place]
     picture = as_picture(image, IMAGENET)
-    height, width = image.shape[-2:]
+    # Drawn at the size that a page shows, so that lines and names can be seen.
+    picture.thumbnail((_SIDE, _SIDE))
+    width, height = picture.size
     boxes = box_convert(target["boxes"], "cxcywh", "xyxy") * image.new_tensor(
         [width, height, width, height]
     )
-    names = [images.categories.names[label] for label in target["labels"].tolist()]
-    shown = drawn(picture, boxes, names, target["labels"].tolist())
-    return Sample(shown, f"{len(names)} objects")
+    labels = target["labels"].tolist()
+    names = [images.categories.names[label] for label in labels]
+    shown = drawn(picture, boxes, names, labels, width=2)
+    counts = ", ".join(f"{name} {count}" for name, count in Counter(names).items())
+    is_read = bool(target["is_readable"])
+    return Sample(shown, (counts or "no objects") if is_read else "cannot be read")

@@ -78,9 +78,16 @@ def write_drawing(
 
 
 def drawn(
-    picture: Image.Image, boxes: Tensor, names: list[str], categories: list[int]
+    picture: Image.Image,
+    boxes: Tensor,
+    names: list[str],
+    categories: list[int],
+    width: int = 0,
 ) -> Image.Image:
-    """Return a picture with boxes (K, 4), corners in pixels, and their names drawn on it."""
+    """Return a picture with boxes (K, 4), corners in pixels, and their names drawn on it.
+
+    Lines have a ``width`` in pixels; 0 for one that suits the picture.
+    """
     if not len(boxes):
         return picture
     shown = draw_bounding_boxes(
@@ -88,7 +95,7 @@ def drawn(
         boxes,
         names,
         [_colour(category) for category in categories],
-        width=max(1, min(picture.size) // 200),
+        width=width or max(1, min(picture.size) // 200),
     )
     return to_pil_image(shown)
 
