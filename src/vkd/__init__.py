@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vkd.api.cache import cache as cache
+    from vkd.api.check import check as check
     from vkd.api.evaluate import evaluate as evaluate
     from vkd.api.export import export as export
     from vkd.api.predict import predict as predict
@@ -33,6 +34,7 @@ _HOME = {
     "OrthogonalProjection": "projection",
     "VkDLoss": "loss",
     "cache": "api.cache",
+    "check": "api.check",
     "compare": "comparison.compare",
     "create_model": "models",
     "evaluate": "api.evaluate",

@@ -7,6 +7,7 @@ from PIL import Image
 
 from support.photographs import write_folder
 from vkd.api.check import kind_of
+from vkd.errors import UserError
 
 
 def test_a_folder_is_described_in_text_and_json(tmp_path, vkd):
@@ -70,12 +71,37 @@ def test_the_page_shows_pictures_with_their_labels_and_escapes_names(tmp_path, v
     assert vkd(*arguments).returncode == 2
 
 
-def test_the_kind_is_found_by_the_files(tmp_path, coco):
-    assert kind_of(coco) == ("detection", "coco")
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        ("annotations/instances_train.json", ("detection", "coco")),
+        ("valid/_annotations.coco.json", ("detection", "coco")),
+        ("Annotations/a.xml", ("detection", "voc")),
+        ("VOCdevkit/VOC2007/Annotations/a.xml", ("detection", "voc")),
+        ("train/a.xml", ("detection", "voc")),
+        ("train-0.tar", ("classification", "wds")),
+        ("data/a.parquet", ("classification", "hfds")),
+        ("a.csv", ("classification", "table")),
+        ("train/cat/a.png", ("classification", "folder")),
+    ],
+)
+def test_the_kind_is_found_by_the_files(tmp_path, file, kind):
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).touch()
+    assert kind_of(tmp_path) == kind
+
+
+def test_a_yaml_of_names_is_of_yolo_and_a_recipe_is_not(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("task: classification")
+    assert kind_of(tmp_path) == ("classification", "folder")
+    (tmp_path / "pets.yaml").write_text("names: [cat, dog]\ntrain: images")
+    assert kind_of(tmp_path) == ("detection", "yolo")
+    assert kind_of(tmp_path / "pets.yaml") == ("detection", "yolo")
+    (tmp_path / "a.csv").touch()
     assert kind_of(tmp_path / "a.csv") == ("classification", "table")
-    (tmp_path / "train-0.tar").touch()
-    assert kind_of(tmp_path) == ("classification", "wds")
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(UserError, match="look like table or yolo"):
+        kind_of(tmp_path)
+    with pytest.raises(UserError, match="there is no"):
         kind_of(tmp_path / "absent")
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from vkd.detection.coco import clean_place
-from vkd.detection.coco_folders import coco_places
+from vkd.detection.data import clean_place
+from vkd.detection.formats.coco import coco_places
 
 CATEGORIES = [{"id": 3, "name": "odd"}, {"id": 7, "name": "even"}]
 

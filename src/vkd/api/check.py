@@ -5,10 +5,10 @@ from typing import Any
 
 from vkd.config import TrainingConfig
 from vkd.data.description import DataDescription
-from vkd.errors import FieldError, UserError
+from vkd.errors import FieldError, UserError, nearest
 from vkd.recipe import as_config, config_of
 from vkd.reporting.samples import write_samples
-from vkd.tasks import task_of
+from vkd.tasks import TASKS, task_of
 from vkd.training.spec import resolve
 
 # Whose images show how a network sees data for which no recipe names one.
@@ -50,29 +50,44 @@ def check(
 
 
 def _by_files(data_path: str, changes: dict[str, Any]) -> TrainingConfig:
-    """The config of a data set whose kind its files show."""
-    if not data_path:
-        raise FieldError("data_path", "is required without a recipe: a folder or file of data.")
-    task, dataset = kind_of(Path(data_path))
-    return config_of({"task": task, "dataset": dataset} | _STUDENT.get(task, {}) | changes)
+    """The config of a data set that is named, or whose kind its files show."""
+    dataset = str(changes.get("dataset", ""))
+    task = next((name for name, spec in TASKS.items() if dataset in spec.datasets), "")
+    if dataset and not task:
+        known = sorted({name for spec in TASKS.values() for name in spec.datasets})
+        raise FieldError(
+            "dataset",
+            f"must be one of {', '.join(known)}, found {dataset!r}{nearest(dataset, known)}",
+        )
+    if not dataset:
+        if not data_path:
+            raise FieldError("data_path", "is required without a recipe: a folder or file of data.")
+        task, dataset = kind_of(Path(data_path))
+    return config_of({"task": task} | _STUDENT.get(task, {}) | changes | {"dataset": dataset})
 
 
 def kind_of(path: Path) -> tuple[str, str]:
-    """Return the task and the ``dataset`` that a folder's or file's names stand for."""
-    if path.suffix.lower() in (".csv", ".tsv", ".parquet"):
-        return "classification", "table"
+    """Return the task and the ``dataset`` that the files of a folder, or a file, look like.
+
+    Folders of pictures that look like nothing else are those of classes.
+
+    Raises:
+        FieldError: if there is no such file, or several kinds could be meant.
+    """
+    if not path.exists():
+        raise FieldError("data_path", f": there is no {path}.")
+    found = {
+        name: dataset
+        for name, spec in TASKS.items()
+        if spec.dataset_of is not None and (dataset := resolve(spec.dataset_of)(path)) is not None
+    }
+    if len(found) > 1:
+        names = " or ".join(found.values())
+        raise FieldError("dataset", f"is needed: the files of {path} look like {names}.")
+    if found:
+        return next(iter(found.items()))
     if not path.is_dir():
-        raise FieldError("data_path", f"{path} is no folder, CSV, TSV or Parquet file.")
-
-    def holds(*patterns: str) -> bool:
-        return any(next(path.glob(pattern), None) is not None for pattern in patterns)
-
-    if holds("annotations/*.json", "*/_annotations.coco.json"):
-        return "detection", "coco"
-    if holds("*.tar", "*/*.tar"):
-        return "classification", "wds"
-    if holds("*.parquet", "*/*.parquet", "dataset_dict.json", "dataset_info.json"):
-        return "classification", "hfds"
-    if holds("*.csv", "*.tsv"):
-        return "classification", "table"
+        raise FieldError(
+            "data_path", f": {path} is no folder, CSV, TSV, Parquet or data.yaml file."
+        )
     return "classification", "folder"

@@ -2,20 +2,10 @@
 
 from typing import Any
 
-import numpy as np
-
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.data import read_splits, student_format
 from vkd.classification.task import check_classes
-from vkd.data.description import (
-    DataDescription,
-    Sample,
-    SplitDescription,
-    as_picture,
-    sizes_of,
-    spread,
-)
-from vkd.data.images import Images, Splits
+from vkd.data.description import DataDescription, labelled_split
 
 
 def describe(config: ClassificationConfig, samples: int) -> DataDescription:
@@ -40,32 +30,12 @@ def describe(config: ClassificationConfig, samples: int) -> DataDescription:
     for name, images in datasets.items():
         # Without a test split the validation split stands for it.
         if images is not None and not (name == "test" and images is splits.validation):
-            found[name] = _split(config, splits, name, images, samples)
+            found[name] = labelled_split(
+                images,
+                splits.classes,
+                splits.format,
+                splits.readers.get(name),
+                config.dataset,
+                samples,
+            )
     return DataDescription(config.dataset, "pictures", found, notes)
-
-
-def _split(
-    config: ClassificationConfig, splits: Splits, name: str, images: Any, samples: int
-) -> SplitDescription:
-    classes = splits.classes
-    if isinstance(images, Images):
-        labels, source, sizes = images.labels.numpy(), config.dataset, {}
-    else:
-        reader = splits.readers[name]
-        labels, source = reader.labels, reader.source
-        every = reader.sources()
-        # The files of shards and tables are no pictures.
-        sizes = sizes_of(every) if len(every) == len(reader) else {}
-    counts = np.bincount(labels[labels >= 0], minlength=len(classes))
-    shown = []
-    for place in spread(len(images), samples):
-        image, label, _ = images[place]
-        caption = classes[int(label)] if label >= 0 else "cannot be read"
-        shown.append(Sample(as_picture(image, splits.format), caption))
-    return SplitDescription(
-        str(source),
-        len(labels),
-        dict(zip(classes, counts.tolist(), strict=True)),
-        sizes,
-        shown,
-    )

@@ -1,8 +1,10 @@
 """Classification as it is registered."""
 
+from collections import ChainMap
 from dataclasses import dataclass
 
 from vkd.classification.config import ClassificationConfig
+from vkd.data.catalogue import PHOTOGRAPHS, SMALL
 from vkd.training.spec import Metric, TaskSpec
 
 
@@ -27,6 +29,8 @@ CLASSIFICATION = TaskSpec(
     predict="vkd.classification.inference:predict",
     export="vkd.classification.inference:export_inputs",
     cache="vkd.classification.cache:StoreFiller",
+    datasets=ChainMap(PHOTOGRAPHS, SMALL),
+    dataset_of="vkd.data.layout:dataset_of",
     describe="vkd.classification.description:describe",
     check="vkd.classification.distillation:check_methods",
     metric=Metric("accuracy", "%"),

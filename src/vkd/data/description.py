@@ -5,12 +5,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Subset
 from torchvision.transforms.v2.functional import to_pil_image
 
 from vkd.data.pictures import picture_size
+from vkd.data.reader import PictureReader
 from vkd.errors import UserError
 from vkd.inputs import InputFormat
 
@@ -104,6 +107,43 @@ def sizes_of(files: Sequence[tuple[str, Path]]) -> dict[str, Any]:
     if unreadable:
         found["first_unreadable"] = unreadable[0]
     return found
+
+
+def labelled_split(
+    images: Any,
+    classes: list[str],
+    inputs: InputFormat,
+    reader: PictureReader | None,
+    source: str,
+    samples: int,
+) -> SplitDescription:
+    """Return what a split of labelled pictures holds.
+
+    Args:
+        images: ``Images``, ``Photographs``, or a ``Subset`` of them.
+        classes: names.
+        inputs: how the images are normalised.
+        reader: of all photographs of the split; None for images in memory.
+        source: what they are called where they have no reader.
+        samples: pictures to show.
+    """
+    chosen = images.indices if isinstance(images, Subset) else range(len(images))
+    whole: Any = images.dataset if isinstance(images, Subset) else images
+    labels = np.asarray(whole.labels if reader is None else reader.labels)[list(chosen)]
+    sizes: dict[str, Any] = {}
+    if reader is not None:
+        source, every = reader.source, reader.sources()
+        # The files of shards and tables are no pictures.
+        if len(every) == len(reader):
+            sizes = sizes_of([every[place] for place in chosen])
+    counts = np.bincount(labels[labels >= 0], minlength=len(classes))
+    shown = []
+    for place in spread(len(images), samples):
+        image, label, _ = images[place]
+        caption = classes[int(label)] if label >= 0 else "cannot be read"
+        shown.append(Sample(as_picture(image, inputs), caption))
+    named = dict(zip(classes, counts.tolist(), strict=True))
+    return SplitDescription(source, len(labels), named, sizes, shown)
 
 
 def as_picture(image: Tensor, inputs: InputFormat) -> Image.Image:

@@ -31,7 +31,7 @@ def read_digit_canvases(request: Request) -> dict[str, CocoImages]:
     categories = Categories(list(range(1, 11)), [str(digit) for digit in range(10)])
     return {
         split: DigitCanvases(*_compose_split(split), categories, request.transform_of(split))
-        for split in request.splits
+        for split in request.splits or SIZES
     }
 
 

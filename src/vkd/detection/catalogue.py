@@ -26,6 +26,8 @@ class DetectionEntry:
 
 DETECTION_DATASETS: dict[str, DetectionEntry] = {
     "coco": DetectionEntry("vkd.detection.data:read_coco_splits"),
+    "yolo": DetectionEntry("vkd.detection.data:read_yolo_splits"),
+    "voc": DetectionEntry("vkd.detection.data:read_voc_splits", has_masks=False),
     "digits-detection": DetectionEntry(
         "vkd.detection.canvases:read_digit_canvases", needs_path=False, has_masks=False
     ),

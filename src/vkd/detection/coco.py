@@ -1,6 +1,5 @@
 """Detection data in COCO's format: read, checked, and served with labels for category ids."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,8 @@ from torchvision.ops import box_convert
 
 from vkd.data.pictures import open_picture
 from vkd.data.unreadable import Unreadable
-from vkd.detection.annotations import Cleaned, clean_annotations
 from vkd.detection.categories import Categories
-from vkd.detection.coco_folders import SplitPlace
 from vkd.detection.identifiers import OriginalIds
-from vkd.errors import UserError
 
 Batch = dict[str, Any]
 
@@ -156,27 +152,3 @@ def detection_loader(
 def _as_lists(items: list[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
     images, targets = zip(*items, strict=True)
     return {"images": list(images), "targets": list(targets)}
-
-
-def clean_place(
-    place: SplitPlace,
-    is_training: bool = False,
-    with_masks: bool = False,
-    may_lack_annotations: bool = False,
-) -> Cleaned:
-    """Return the clean ground truth of a split; see ``clean_annotations``."""
-    raw = _read_json(place.file)
-    if may_lack_annotations and isinstance(raw, dict):
-        raw.setdefault("annotations", [])
-    return clean_annotations(raw, place.file, place.pictures, place.inside, is_training, with_masks)
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except RecursionError:
-        raise UserError(f"{file} is nested too deeply to be read.") from None
-    except ValueError as error:
-        raise UserError(f"{file} is not valid JSON: {str(error)[:120]}.") from None
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}.") from None

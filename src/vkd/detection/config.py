@@ -12,7 +12,8 @@ class DetectionConfig(DistillationConfig):
     """Fields of object detection.
 
     Attributes:
-        dataset: coco for any folder in COCO's format; digits-detection composes its own.
+        dataset: coco for any folder in COCO's format, yolo for YOLO's (data.yaml, images/ and
+            labels/), voc for Pascal VOC's (XML files); digits-detection composes its own.
         student: name of the detector to train.
         architecture: vidt, or vidt_wo_neck to read boxes off the body's tokens.
         num_classes: classes of the student; 0 for those of the data.

@@ -1,7 +1,7 @@
 """The images of a detection recipe."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from vkd.data.notes import say
 from vkd.data.reader import listed
 from vkd.data.shares import held_out_note, held_out_places
-from vkd.detection.annotations import Cleaned
+from vkd.detection.annotations import Cleaned, clean_annotations
 from vkd.detection.catalogue import DETECTION_DATASETS
 from vkd.detection.categories import (
     COCO_LARGEST_ID,
@@ -17,9 +17,13 @@ from vkd.detection.categories import (
     categories_of,
     default_categories,
 )
-from vkd.detection.coco import CocoImages, clean_place
-from vkd.detection.coco_folders import SplitPlace, coco_places
+from vkd.detection.coco import CocoImages
 from vkd.detection.config import DetectionConfig
+from vkd.detection.formats.coco import coco_places
+from vkd.detection.formats.layout import hint
+from vkd.detection.formats.place import SplitPlace
+from vkd.detection.formats.voc import voc_places
+from vkd.detection.formats.yolo import yolo_places
 from vkd.detection.naming import aligned
 from vkd.detection.transforms import detection_training_transform, detection_transform
 from vkd.errors import FieldError
@@ -31,7 +35,7 @@ class Request:
     """What is read of a data set.
 
     Attributes:
-        splits: of train, validation and test.
+        splits: of train, validation and test; those that are there when empty.
         path: folder of the data.
         training_transform, transform: of the split train, and of the others.
         categories: of a trained detector; those of the data when left out.
@@ -72,12 +76,14 @@ def read_detection(
     Args:
         config: the recipe.
         categories: of a trained detector; those of the data when left out.
-        splits: of train, validation and test.
+        splits: of train, validation and test; those that are there when empty.
         num_classes: of a trained detector that does not name its categories.
 
     Raises:
         UserError: if data are not there, or hold categories that the detector does not know.
     """
+    if config.image_folder and not Path(config.image_folder).is_dir():
+        raise FieldError("image_folder", f"{config.image_folder} is no folder.")
     if categories is None and num_classes == COCO_LARGEST_ID + 1:
         categories = default_categories(num_classes)
     sizes = config.short_side, config.long_side
@@ -98,21 +104,54 @@ def read_detection(
 
 
 def read_coco_splits(request: Request) -> dict[str, CocoImages]:
-    """Return splits of a folder in COCO's format, with classes found by name.
+    """Return splits of a folder in COCO's format; see ``read_splits``."""
+    places = coco_places(Path(request.path), request.image_folder)
+    layout = "images in {name}2017/ and annotations/instances_{name}2017.json"
+    return read_splits(request, places, "coco", layout)
+
+
+def read_yolo_splits(request: Request) -> dict[str, CocoImages]:
+    """Return splits of a folder in YOLO's format, or of its data.yaml; see ``read_splits``."""
+    places = yolo_places(Path(request.path), request.image_folder)
+    return read_splits(request, places, "yolo", "images/{name}/ and labels/{name}/")
+
+
+def read_voc_splits(request: Request) -> dict[str, CocoImages]:
+    """Return splits of a folder in Pascal VOC's format; see ``read_splits``."""
+    places = voc_places(Path(request.path), request.image_folder)
+    layout = "ImageSets/Main/{name}.txt and Annotations/*.xml, or XML files below {name}/"
+    return read_splits(request, places, "voc", layout)
+
+
+def read_splits(
+    request: Request, places: dict[str, SplitPlace], dataset: str, layout: str
+) -> dict[str, CocoImages]:
+    """Return splits of a data set, with classes found by name.
 
     The test split is that of validation where there is none with annotations; that of validation
     is a share of the training images where there is none.
+
+    Args:
+        request: what is read.
+        places: where the splits lie that are there.
+        dataset: the name of the format.
+        layout: the files of a split called ``{name}`` in this format, for messages.
     """
-    places = coco_places(Path(request.path), request.image_folder)
-    parts = {split: _part(split, places, request) for split in request.splits}
+    absent = hint(Path(request.path), dataset)
+    parts = _Parts(request, places, layout + absent)
     categories = request.categories
-    found = {}
-    for split, (place, cleaned) in parts.items():
+    found: dict[str, CocoImages] = {}
+    owners: list[tuple[str, SplitPlace]] = []
+    for split in parts.splits:
+        place, cleaned = parts.part(split)
         if categories is None:
             categories = categories_of(cleaned.truth, request.num_classes)
             if request.is_trained:
                 names = listed(name for name in categories.names if name)
                 cleaned.notes.append(f"the weights name no classes; taken as, in order: {names}")
+        others = {name: found[name] for name, other in owners if other is not place}
+        cleaned.notes += _shared(others, place, cleaned)
+        owners.append((split, place))
         owner = "model" if request.is_trained else "training split"
         say(place.file, cleaned.notes)
         found[split] = CocoImages(
@@ -130,43 +169,81 @@ def read_coco_splits(request: Request) -> dict[str, CocoImages]:
     return found
 
 
-def _part(
-    split: str, places: dict[str, SplitPlace], request: Request
-) -> tuple[SplitPlace, Cleaned]:
-    """The place and the ground truth of a split, or of what stands for it."""
-    notes = []
-    if split == "test":
-        if "test" in places:
-            cleaned = clean_place(places["test"], may_lack_annotations=True)
-            if cleaned.truth["annotations"]:
-                return places["test"], cleaned
-            notes.append(f"{places['test'].file.name} has no annotations, so")
-        else:
-            notes.append("no test split, so")
-    if split != "train" and "validation" in places:
-        cleaned = clean_place(places["validation"])
-        cleaned.notes += [f"{note} the validation split is evaluated" for note in notes]
-        return places["validation"], cleaned
-    if "train" not in places:
-        name = "train2017" if split == "train" else "val2017"
-        raise FieldError(
-            "data_path",
-            f"{request.path} has no {split} split in COCO's layout: images in {name}/ and "
-            f"annotations/instances_{name}.json.",
-        )
-    place = places["train"]
-    with_masks = request.with_masks and split == "train"
-    cleaned = clean_place(place, split == "train", with_masks)
-    if split != "train" or "validation" not in places:
-        cleaned = held_out(cleaned, request.validation_fraction, split != "train")
-    return place, cleaned
+def _shared(others: dict[str, CocoImages], place: SplitPlace, cleaned: Cleaned) -> list[str]:
+    """A note for each other split that has pictures of this one."""
+    own = {place.pictures / entry["file_name"] for entry in cleaned.truth["images"]}
+    counts = {
+        split: len(own.intersection(path for _, path in images.sources()))
+        for split, images in others.items()
+    }
+    return [f"{n:,} pictures are in the {split} split, too" for split, n in counts.items() if n]
+
+
+class _Parts:
+    """The splits of a data set, or what stands for them, each read once."""
+
+    def __init__(self, request: Request, places: dict[str, SplitPlace], expected: str) -> None:
+        self.request, self.places, self.expected = request, places, expected
+        self.splits = request.splits or self._every()
+        self._cleaned: dict[str, Cleaned] = {}
+
+    def part(self, split: str) -> tuple[SplitPlace, Cleaned]:
+        """Return the place and the ground truth of a split."""
+        notes = []
+        if split == "test":
+            if "test" in self.places:
+                cleaned = self._clean("test")
+                if cleaned.truth["annotations"]:
+                    return self.places["test"], cleaned
+                notes.append(f"{self.places['test'].file.name} has no annotations, so")
+            else:
+                notes.append("no test split, so")
+        if split != "train" and "validation" in self.places:
+            cleaned = self._clean("validation")
+            said = [f"{note} the validation split is evaluated" for note in notes]
+            return self.places["validation"], replace(cleaned, notes=cleaned.notes + said)
+        if "train" not in self.places:
+            name = "train" if split == "train" else "val"
+            expected = self.expected.replace("{name}", name)
+            raise FieldError(
+                "data_path", f": {self.request.path} has no {split} split; expected {expected}."
+            )
+        cleaned = self._clean("train")
+        if split != "train" or "validation" not in self.places:
+            cleaned = held_out(cleaned, self.request.validation_fraction, split != "train")
+        return self.places["train"], cleaned
+
+    def _every(self) -> tuple[str, ...]:
+        """The splits that are there, or that training would make."""
+        found = set(self.places) or {"train"}
+        if "train" in found:
+            found.add("validation")
+        return tuple(split for split in ("train", "validation", "test") if split in found)
+
+    def _clean(self, split: str) -> Cleaned:
+        if split not in self._cleaned:
+            is_training = split == "train" and "train" in self.splits
+            self._cleaned[split] = clean_place(
+                self.places[split], is_training, is_training and self.request.with_masks
+            )
+        return self._cleaned[split]
+
+
+def clean_place(place: SplitPlace, is_training: bool = False, with_masks: bool = False) -> Cleaned:
+    """Return the clean ground truth of a split; see ``clean_annotations``."""
+    raw, notes = place.read()
+    cleaned = clean_annotations(
+        raw, place.file, place.pictures, place.inside, is_training, with_masks
+    )
+    cleaned.notes[:0] = notes
+    return cleaned
 
 
 def held_out(cleaned: Cleaned, fraction: float, is_share: bool) -> Cleaned:
     """Return the share of images to validate with, or all others.
 
     Raises:
-        FieldError: if there is but one image.
+        FieldError: if there is but one image, or no object in the share or the rest.
     """
     images = cleaned.truth["images"]
     held = held_out_places(np.zeros(len(images), dtype=np.int64), fraction)
@@ -177,5 +254,11 @@ def held_out(cleaned: Cleaned, fraction: float, is_share: bool) -> Cleaned:
         "images": [entry for entry in images if entry["id"] in kept],
         "annotations": [a for a in cleaned.truth["annotations"] if a["image_id"] in kept],
     }
+    if all(annotation["iscrowd"] for annotation in truth["annotations"]):
+        raise FieldError(
+            "validation_fraction",
+            f"is {fraction:g}, which leaves no object to {'validate' if is_share else 'train'} "
+            "with; name another fraction, or make a validation split.",
+        )
     notes = [held_out_note(held, "images")] if is_share else cleaned.notes
     return Cleaned(truth, cleaned.original, notes)

@@ -31,8 +31,10 @@ def describe(config: DetectionConfig, samples: int) -> DataDescription:
     Raises:
         UserError: if the data cannot be read.
     """
-    images = read_detection(config, splits=("train", "validation"))
+    images = read_detection(config, splits=())
     notes = [f"{name}: {note}" for name, split in images.items() for note in split.notes]
+    if "train" not in images:
+        notes.append("no training split, so these data are for evaluation alone")
     found = {name: _split(split, samples) for name, split in images.items()}
     return DataDescription(config.dataset, "objects", found, notes)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from vkd.detection.catalogue import DETECTION_DATASETS
 from vkd.detection.config import DetectionConfig
 from vkd.training.spec import Metric, TaskSpec
 
@@ -40,6 +41,8 @@ DETECTION = TaskSpec(
     evaluate="vkd.detection.inference:evaluate",
     predict="vkd.detection.inference:predict",
     export="vkd.detection.inference:export_inputs",
+    datasets=DETECTION_DATASETS,
+    dataset_of="vkd.detection.formats.layout:format_of",
     describe="vkd.detection.description:describe",
     check="vkd.detection.task:check_method",
     metric=Metric("AP", "%"),

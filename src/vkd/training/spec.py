@@ -3,8 +3,8 @@
 Imports no torch: what needs it is named and imported when it is first used.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import Any
 
@@ -55,6 +55,9 @@ class TaskSpec:
             outputs)``.
         cache: ``(config, folder, views, dtype, objects) -> StoreFiller``; None where teachers
             cannot be stored.
+        datasets: its data sets by name.
+        dataset_of: ``(path) -> name`` of the data set that the files of a folder or file look like;
+            None where they look like none.
         describe: ``(config, samples) -> DataDescription`` of the data, with so many sample pictures
             of each split; None where data cannot be described.
         check: ``(config) -> None``, refuses a method that the task cannot serve, before anything
@@ -72,6 +75,8 @@ class TaskSpec:
     predict: Reference | None = None
     export: Reference | None = None
     cache: Reference | None = None
+    datasets: Mapping[str, Any] = field(default_factory=dict)
+    dataset_of: Reference | None = None
     describe: Reference | None = None
     check: Reference | None = None
     metric: Metric | Callable[[Any], Metric] | None = None

@@ -1,20 +1,14 @@
 """Where the splits of a folder in COCO's format lie, under the names that people give them."""
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from vkd.data.split_names import split_of, split_within
-from vkd.errors import FieldError
-
-
-@dataclass(frozen=True)
-class SplitPlace:
-    """The annotations of a split, the folder of its pictures, and the one that none may leave."""
-
-    file: Path
-    pictures: Path
-    inside: Path
+from vkd.detection.formats.place import SplitPlace
+from vkd.errors import FieldError, UserError
 
 
 def coco_places(folder: Path, image_folder: str = "") -> dict[str, SplitPlace]:
@@ -27,8 +21,6 @@ def coco_places(folder: Path, image_folder: str = "") -> dict[str, SplitPlace]:
     Raises:
         FieldError: if two folders mean the same split.
     """
-    if image_folder and not Path(image_folder).is_dir():
-        raise FieldError("image_folder", f"{image_folder} is no folder.")
     found: dict[str, SplitPlace] = {}
     for split, name, pictures in _named(folder, bool(image_folder)):
         file = _annotations(folder, split, name, pictures)
@@ -43,8 +35,24 @@ def coco_places(folder: Path, image_folder: str = "") -> dict[str, SplitPlace]:
             )
         root = Path(image_folder) if image_folder else pictures
         if other is None:
-            found[split] = SplitPlace(file, root, root if image_folder else folder)
+            inside = root if image_folder else folder
+            found[split] = SplitPlace(file, root, inside, partial(_read, file, split))
     return found
+
+
+def _read(file: Path, split: str) -> tuple[Any, list[str]]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise UserError(f"{file} is nested too deeply to be read.") from None
+    except ValueError as error:
+        raise UserError(f"{file} is not valid JSON: {str(error)[:120]}.") from None
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
+    # The annotations of many a test split are kept back.
+    if split == "test" and isinstance(content, dict):
+        content.setdefault("annotations", [])
+    return content, []
 
 
 def _named(folder: Path, is_elsewhere: bool) -> Iterator[tuple[str, str, Path]]:

@@ -1,0 +1,36 @@
+"""Which format the names of a folder's files look like."""
+
+from pathlib import Path
+
+from vkd.detection.formats.yolo_file import data_files
+
+_COCO = ("annotations/*.json", "*/_annotations.coco.json")
+_VOC = (
+    "Annotations/*.xml", "annotations/*.xml", "*/Annotations/*.xml", "*/*/Annotations/*.xml",
+    "annotations/*/*.xml", "Annotations/*/*.xml", "*/labels/*.xml", "*/*.xml", "*.xml",
+)  # fmt: skip
+_YOLO = ("labels/*.txt", "labels/*/*.txt", "*/labels/*.txt")
+_NAMES = ("classes.txt", "obj.names")
+
+
+def format_of(path: Path) -> str | None:
+    """Return the ``dataset`` that a folder or file looks like: coco, yolo or voc; None for none."""
+
+    def holds(patterns: tuple[str, ...]) -> bool:
+        return any(next(path.glob(pattern), None) is not None for pattern in patterns)
+
+    if not path.is_dir():
+        return "yolo" if path.is_file() and path.suffix.lower() in (".yaml", ".yml") else None
+    if holds(_COCO):
+        return "coco"
+    if data_files(path) or (holds(_YOLO) and holds((*_NAMES, "labels/classes.txt"))):
+        return "yolo"
+    return "voc" if holds(_VOC) else None
+
+
+def hint(path: Path, dataset: str) -> str:
+    """Return the end of a sentence about data that ``dataset`` is not the format of."""
+    found = format_of(path)
+    if found is None or found == dataset:
+        return ""
+    return f"; it looks like another format: set dataset (--dataset) to {found}"
