@@ -6,7 +6,7 @@ Whatever imports torch is imported only after the flags were found right.
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,25 @@ from vkd.methods.catalogue import METHODS, NO_METHOD
 from vkd.recipe import changed, config_of, read_recipe, recipe_names, recipe_summary
 from vkd.tasks import TASKS
 
-# Fields of a recipe that an evaluation may change.
-_EVALUATION_FIELDS = ("data_path", "device", "workers", "batch_size")
+# Fields of where a recipe reads its data, that commands without all fields may change.
+_SOURCE_FIELDS = (
+    ("dataset", str, "kind of the data, such as folder, table, coco, yolo or voc"),
+    ("image_folder", str, "folder of the pictures, where they are not below --data-path"),
+    ("image_column", str, "column of images in tables"),
+    ("label_column", str, "column of labels in tables"),
+    ("max_corrupt", int, "unreadable images of a split to skip"),
+)
+_EVALUATION_FIELDS = (
+    ("data_path", str, "folder of the data"),
+    *_SOURCE_FIELDS,
+    ("device", str, "auto, cpu, cuda or mps"),
+    ("workers", int, "processes that load data"),
+    ("batch_size", int, "images per process and step"),
+)
+_DESCRIPTION_FIELDS = (
+    *_SOURCE_FIELDS,
+    ("validation_fraction", float, "share of training images that validates without such a split"),
+)
 
 
 def demo(arguments: list[str]) -> None:
@@ -105,7 +122,7 @@ def check(arguments: list[str]) -> None:
     add = parser.add_argument
     add("--data_path", default="", help="folder, file or name of the data; the recipe's if absent")
     add("--recipe", default="", help="name or file; the kind is found by the files without one")
-    add("--dataset", default="", help="kind of the data, such as folder, table or coco")
+    _add_fields(parser, _DESCRIPTION_FIELDS)
     add("--output", default="", help="new HTML page of sample pictures as a network sees them")
     add("--samples", type=int, default=12, help="pictures of each split on the page")
     add("--json", action="store_true", help="print JSON")
@@ -114,7 +131,7 @@ def check(arguments: list[str]) -> None:
         raise FieldError("samples", f"must be at least 1, found {flags.samples}.")
     from vkd.api.check import check as check_data
 
-    changes = {"dataset": flags.dataset} if flags.dataset else {}
+    changes = given_options(flags, [name for name, *_ in _DESCRIPTION_FIELDS])
     try:
         found = check_data(flags.data_path, flags.recipe, flags.output, flags.samples, **changes)
     except UserError as error:
@@ -198,19 +215,14 @@ def eval(arguments: list[str]) -> None:
     kinds = {name: spec.evaluate_options for name, spec in TASKS.items()}
     parser = Parser(prog="vkd eval", description="Metrics of a checkpoint on the test split.")
     _add_checkpoint_flags(parser)
-    for name, kind, text in (
-        ("data_path", str, "folder of the data"),
-        ("device", str, "auto, cpu, cuda or mps"),
-        ("workers", int, "processes that load data"),
-        ("batch_size", int, "images per process and step"),
-    ):
-        parser.add_argument(f"--{name}", type=kind, help=f"{text}; the recipe's by default")
+    _add_fields(parser, _EVALUATION_FIELDS)
     add_option_flags(parser, kinds)
     flags = parser.parse_args(arguments)
     from vkd.api.evaluate import evaluate
     from vkd.api.train import end_processes
 
-    chosen = given_options(flags, (*_EVALUATION_FIELDS, *option_names(kinds)))
+    names = [name for name, *_ in _EVALUATION_FIELDS]
+    chosen = given_options(flags, (*names, *option_names(kinds)))
     print_metrics(evaluate(flags.checkpoint, flags.recipe, **chosen))
     end_processes()
 
@@ -325,6 +337,12 @@ def layers(arguments: list[str]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, kind, shape in rows:
         print(f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {shape}")
+
+
+def _add_fields(parser: Parser, found: Sequence[tuple[str, type, str]]) -> None:
+    """Add flags of fields that change a recipe's."""
+    for name, kind, text in found:
+        parser.add_argument(f"--{name}", type=kind, help=f"{text}; the recipe's by default")
 
 
 def _add_checkpoint_flags(parser: Parser) -> None:

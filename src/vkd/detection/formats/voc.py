@@ -164,7 +164,7 @@ class VocData:
                 "id": f"{file.path.relative_to(self.root)}, object {number}",
                 "image_id": pictures[file.path],
                 "category_id": categories[found.name],
-                "bbox": _box(found.corners, first),
+                **_box(found.corners, first),
                 "iscrowd": int(found.is_difficult),
             }
             for file in own
@@ -237,6 +237,7 @@ def _name(path: str) -> str:
     return path.replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def _box(corners: tuple[float, float, float, float], first: int) -> list[float]:
+def _box(corners: tuple[float, float, float, float], first: int) -> dict[str, Any]:
     left, top, right, bottom = corners
-    return [left - first, top - first, right - left + first, bottom - top + first]
+    width, height = right - left + first, bottom - top + first
+    return {"bbox": [left - first, top - first, width, height], "area": width * height}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vkd.data.pictures import picture_size
+from vkd.detection.boxes import polygon_area
 from vkd.detection.formats.yolo_file import DataFile
 from vkd.errors import UserError
 
@@ -167,11 +168,12 @@ def _in_pixels(values: list[float], width: int, height: int) -> dict[str, Any]:
     """A box, or an outline and the box around it, in pixels."""
     if len(values) == 4:
         x, y, w, h = values
-        return {"bbox": [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]}
+        w, h = w * width, h * height
+        return {"bbox": [x * width - w / 2, y * height - h / 2, w, h], "area": w * h}
     outline = [value * (height if i % 2 else width) for i, value in enumerate(values)]
     left, top = min(outline[::2]), min(outline[1::2])
     box = [left, top, max(outline[::2]) - left, max(outline[1::2]) - top]
-    return {"bbox": box, "segmentation": [outline]}
+    return {"bbox": box, "area": polygon_area([outline]), "segmentation": [outline]}
 
 
 def _orphans(files: dict[str, str | None], root: Path) -> list[str]:
