@@ -90,6 +90,8 @@ class DetectionConfig(DistillationConfig):
             }
             for name, value in parts.items():
                 self.require(name, not value, "off with vidt_wo_neck")
+        if "student" in self.objects:
+            self.require_unread({"num_classes", "num_det_tokens"}, "a student given as an object")
         self.require_choice("dataset", DETECTION_DATASETS)
         entry = DETECTION_DATASETS[self.dataset]
         if not entry.needs_path:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any, cast
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -57,6 +58,11 @@ class DetectionTask(Task):
         student = objects.student or _student(config, len(self.categories.ids))
         if not isinstance(student, ViDT | ViDTWithoutNeck):
             raise FieldError("student", f"{config.student} is no detector of `vkd models`.")
+        if student.num_classes < len(self.categories.ids):
+            raise FieldError(
+                "student",
+                f"has {student.num_classes} classes, and the data have {len(self.categories.ids)}.",
+            )
         if config.student_checkpoint:
             with as_user_error("student_checkpoint"):
                 start_from(student, config.student, config.student_checkpoint)
@@ -97,9 +103,8 @@ class DetectionTask(Task):
         return {"categories": json.dumps(asdict(self.categories))}
 
     def sources(self) -> dict[str, str]:
-        """Return a digest of the training annotations, with the names of their pictures."""
-        truth = json.dumps(self.splits["train"].ground_truth, sort_keys=True, default=str)
-        return {"data_path": blake2b(truth.encode(), digest_size=16).hexdigest()}
+        """Return a digest of the training objects, and of the names of their pictures."""
+        return {"data_path": truth_digest(self.splits["train"].ground_truth)}
 
     def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
         """Return the projections of tokens, as they are trained."""
@@ -109,6 +114,18 @@ class DetectionTask(Task):
         # A method's feature loss is ``loss``; the file's names leave it out, as they always did.
         found = module.state_of("token_loss", states[0])
         return {"token-projections": {k.replace(".loss.", ".", 1): v for k, v in found.items()}}
+
+
+def truth_digest(truth: dict[str, Any]) -> str:
+    """Return a digest of clean ground truth: names of pictures and categories, ids and boxes."""
+    found = blake2b(digest_size=16)
+    names = {kind: [e["id"] for e in truth[kind]] for kind in ("images", "categories")}
+    texts = [e["file_name"] for e in truth["images"]] + [e["name"] for e in truth["categories"]]
+    found.update(json.dumps([names, texts]).encode())
+    for key in ("image_id", "category_id", "iscrowd", "bbox"):
+        # As arrays, since text of a million boxes takes seconds.
+        found.update(np.array([a[key] for a in truth["annotations"]], dtype=np.float64).tobytes())
+    return found.hexdigest()
 
 
 def crowded(images: CocoImages, tokens: int) -> list[str]:
