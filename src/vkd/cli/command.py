@@ -51,9 +51,7 @@ def report_error(program: str, error: UserError | RunError) -> int:
     if isinstance(error, UserError):
         print(f"{program}: {error.for_command_line()}", file=sys.stderr)
         return 2
-    # A process that loads data wraps its error in a traceback; the sentence comes last.
-    sentence = str(error).strip().splitlines()[-1].removeprefix("vkd.errors.RunError: ")
-    print(f"{program}: {sentence}", file=sys.stderr)
+    print(f"{program}: {error}", file=sys.stderr)
     return 1
 
 
