@@ -138,6 +138,12 @@ class Trainer:
 
     def _resumed(self) -> Progress:
         progress = load_state(self.accelerator, self.folder)
+        if progress.epoch > self.config.epochs:
+            raise FieldError(
+                "epochs",
+                f"is {self.config.epochs} and the checkpoint in {self.folder} is of epoch "
+                f"{progress.epoch}; it is not of this run.",
+            )
         self.task.resume(progress.task)
         if progress.diverted:
             self._divert(progress)
