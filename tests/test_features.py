@@ -1,9 +1,12 @@
 """Taps on layers that return all sorts of things, and the list of what can be tapped."""
 
 import copy
+import gc
 import pickle
+import weakref
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -11,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import vkd
+from support.commands import run_python
 from vkd.features import FeatureTap, LayerShape, logits_of, pooling
 
 
@@ -79,6 +83,11 @@ def taken(function, key=""):
         (lambda x: Pair(x, 2 * x), "", 1),
         (lambda x: Pair(x, 2 * x), ":pooled", 2),
         (lambda x: Pair(None, 2 * x), ":1", 2),
+        (lambda x: OrderedDict(a=x, b=2 * x), ":b", 2),
+        (lambda x: OrderedDict(a=x, last_hidden_state=2 * x), "", 2),
+        (lambda x: {0: x, 1: 2 * x}, ":1", 2),
+        (lambda x: SimpleNamespace(a=x, b=2 * x), ":b", 2),
+        (lambda x: (2 * x, (x, x)), "", 2),
     ],
 )
 def test_a_tap_yields_the_named_part_or_the_obvious_one(function, key, factor):
@@ -101,6 +110,14 @@ def test_a_tap_yields_the_named_part_or_the_obvious_one(function, key, factor):
         (lambda x: x, ":0", r"no tensor '0'; it has one tensor \(2, 3\)"),
         (lambda x: [[x], [x]], "", "returns list"),
         (lambda x: "text", "", "returns str.*no parts"),
+        (lambda x: OrderedDict(a=x, b=x), "", r"returns OrderedDict.*a \(2, 3\), b \(2, 3\)"),
+        (lambda x: ModelOutput(a=x, b=x), "", r"returns ModelOutput.*a \(2, 3\), b \(2, 3\)"),
+        (lambda x: Outputs(x, x), "", r"returns Outputs.*tokens \(2, 3\), pooled \(2, 3\)"),
+        (lambda x: Outputs(x, x), ":logits", r"no tensor 'logits'; it has tokens .*, pooled"),
+        (lambda x: ((x, x), {"a": x}), "", "returns tuple.*0 tuple, 1 dict"),
+        (lambda x: {"a": {"b": x}, "c": {}}, "", "returns dict.*a dict, c dict"),
+        (lambda x: 7, ":a", "no tensor 'a'; it has no parts"),
+        (lambda x: {}, "", "returns dict.*no parts"),
         (lambda x: {f"part{i}" * 9: x for i in range(99)}, "", "93 more"),
     ],
 )
@@ -127,14 +144,93 @@ def test_a_layer_that_runs_twice_keeps_the_last():
         tap.take()
 
 
-def test_a_tapped_model_can_be_copied_after_a_forward_pass():
-    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+def tapped():
+    """A network with a tap that holds a tensor with a history, and the tap."""
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.ReLU())
     tap = FeatureTap(model, "0")
-    model(torch.randn(2, 3))  # leaves a tensor with a history in the tap
-    copy.deepcopy(model)
-    pickle.loads(pickle.dumps(model))
+    model(torch.randn(4, 3))
+    return model, tap
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        copy.deepcopy,
+        copy.copy,
+        lambda model: pickle.loads(pickle.dumps(model)),
+        lambda model: torch.optim.swa_utils.AveragedModel(model).module,
+        lambda model: timm.utils.ModelEmaV3(model).module,
+    ],
+)
+def test_a_tapped_model_can_be_copied_after_a_forward_pass(copied):
+    model, tap = tapped()
+    tap.take()
+    twin, x = copied(model).eval(), torch.randn(4, 3)
+    assert torch.equal(twin(x), model.eval()(x))
+    copy.deepcopy(copied(twin))
+    tap.take()
+    if copied is not copy.copy:  # which shares the layers
+        twin(x)
+        with pytest.raises(RuntimeError, match="did not run"):
+            tap.take()
+    tap.remove()
     tap.remove()
     assert not model[0]._forward_hooks
+
+
+@pytest.mark.parametrize("removed", [False, True])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_a_tap_that_is_copied_with_its_model_taps_the_copy(copied, removed):
+    model, tap = tapped()
+    if removed:
+        tap.remove()
+    for pair in ((model, tap), (tap, model)):
+        twins = copied(pair)
+        twin, own = twins if pair[0] is model else twins[::-1]
+        assert len(twin[0]._forward_hooks) == (not removed)
+        x = torch.randn(4, 3)
+        twin(x)
+        if not removed:
+            assert torch.equal(own.take(), twin[0](x))
+        own.remove()
+        assert not twin[0]._forward_hooks
+
+
+@pytest.mark.parametrize("distilled", [False, True])
+def test_a_tapped_model_is_saved_and_loaded_where_this_package_is_not(tmp_path, distilled):
+    model, _tap = tapped()
+    if distilled:
+        held = vkd.Distiller(model, nn.Linear(3, 5), "2", "", example=torch.zeros(2, 3))
+        held(torch.randn(4, 3))
+    model(torch.randn(4, 3))
+    torch.save(model, tmp_path / "model.pt")
+    x = torch.randn(4, 3)
+    torch.save((x, model.eval()(x)), tmp_path / "expected.pt")
+    code = """if True:
+        import sys
+        sys.modules["vkd"] = None
+        import torch
+        model = torch.load("model.pt", weights_only=False)
+        x, expected = torch.load("expected.pt")
+        assert torch.equal(model.eval()(x), expected)
+        torch.save(model, "again.pt")
+    """
+    done = run_python("-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("end", [FeatureTap.take, FeatureTap.remove])
+def test_a_tap_holds_nothing_after_use(end):
+    model, tap = tapped()
+    held = weakref.ref(tap._hook.output)
+    end(tap)
+    gc.collect()
+    assert held() is None
+    tap.remove()
+    layer = weakref.ref(model[0])
+    del model
+    gc.collect()
+    assert layer() is None
 
 
 def test_layers_lists_what_ran_and_its_shapes():

@@ -1,5 +1,7 @@
 """Errors that the command line turns into one sentence and an exit code."""
 
+import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -37,6 +39,25 @@ class FieldError(UserError):
 
 class RunError(RuntimeError):
     """The command was right but could not be carried out (exit code 1)."""
+
+
+def refusal_of_the_system(error: Exception) -> RunError | None:
+    """Return what the operating system refused, such as to write to a full disk, as a sentence.
+
+    None for an error that is none of the system's. Writers that are not Python's (safetensors,
+    torch) tell it in the text of errors of their own.
+    """
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)[:120] or type(error).__name__
+    elif number is not None:
+        reason = os.strerror(int(number[1]))
+    elif isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
+        reason = "is the disk full?"
+    else:
+        return None
+    name = str(error.filename or "") if isinstance(error, OSError) else ""
+    return RunError(f"{name[-150:] or 'A file'} could not be read or written: {reason}.")
 
 
 def flag_of(field: str) -> str:

@@ -1,7 +1,7 @@
 """Reading features off any network: taps by module name, and pooling to one row per image."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -13,12 +13,35 @@ Pool = Callable[[Tensor], Tensor]
 Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
 
 _MOST_LISTED = 6
+# What a tap is in a copy of its network: it takes whatever a hook is given, does nothing, and is
+# of the standard library, so that a pickled network can be loaded without this package.
+_NO_TAP = nullcontext().__exit__
+
+
+class _Hook:
+    """Keeps the last output of a module until it is fetched; only this object does, no copy."""
+
+    def __init__(self) -> None:
+        self.output: Any = None
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self.output = output
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., Any]:
+        return _NO_TAP
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return _NO_TAP.__reduce__()
 
 
 class FeatureTap:
     """Keeps the output of one named submodule of ``model`` until ``take`` fetches it.
 
     A layer that runs several times in a forward pass keeps its last output.
+
+    The network can be copied and pickled meanwhile: its copy has no tap, and a file of it needs
+    nothing of this package. A copy of the tap, as in a copied ``Distiller``, is on the copied
+    network.
 
     Args:
         model: any network.
@@ -41,15 +64,25 @@ class FeatureTap:
             )
         self.layer = layer
         self._key = key
-        self._output: Any = None
-        self._handle = modules[name].register_forward_hook(self._keep)
+        self._attach(modules[name])
 
-    def _keep(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        self._output = output
+    def _attach(self, module: nn.Module) -> None:
+        self._module: nn.Module | None = module
+        self._hook = _Hook()
+        self._handle = module.register_forward_hook(self._hook)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tensors inside an autograd graph can neither be copied nor pickled.
-        return self.__dict__ | {"_output": None}
+        # Without the output: tensors inside an autograd graph can neither be copied nor pickled.
+        place = None if self._module is None else self._handle.id
+        return {"layer": self.layer, "key": self._key, "module": self._module, "place": place}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.layer, self._key = state["layer"], state["key"]
+        self._module, self._hook = None, _Hook()
+        if state["module"] is not None:
+            # In place of what the copied network has there, see ``_NO_TAP``.
+            del state["module"]._forward_hooks[state["place"]]
+            self._attach(state["module"])
 
     def take(self) -> Tensor:
         """Return the features of the last forward pass and forget them.
@@ -61,15 +94,16 @@ class FeatureTap:
             RuntimeError: if the layer has not run since the last call.
             ValueError: if the output has no such part, or several and no key.
         """
-        output, self._output = self._output, None
+        output, self._hook.output = self._hook.output, None
         if output is None:
             raise RuntimeError(f"The layer {self.layer!r} did not run in the forward pass.")
         return _tensor_of(output, self._key, self.layer)
 
     def remove(self) -> None:
         """Detach from the model, which is then as it was before."""
-        self._handle.remove()
-        self._output = None
+        if self._module is not None:
+            self._handle.remove()
+        self._module, self._hook.output = None, None
 
 
 class LayerShape(NamedTuple):

@@ -23,9 +23,9 @@ def test_digits_split_is_stratified_and_does_not_leak():
 
 def test_batches_carry_the_indices_of_their_images():
     splits = read_small("digits", crop_padding=1)
-    images, labels, indices = next(iter(loader(splits.validation, 16, shuffle=True)))
+    images, labels, indices = next(iter(loader(splits.validation, 16, shuffle=True, classes=10)))
     assert torch.equal(images, splits.validation.images[indices])
     assert torch.equal(labels, splits.validation.labels[indices])
-    augmented, _, chosen = next(iter(loader(splits.train, 64)))
+    augmented, _, chosen = next(iter(loader(splits.train, 64, classes=10)))
     assert augmented.shape == (64, 1, 8, 8)
     assert not torch.equal(augmented, splits.train.images[chosen])

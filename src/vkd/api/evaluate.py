@@ -6,11 +6,13 @@ from torch import nn
 
 from vkd.api.checkpoints import checkpoint_with_recipe, options_from
 from vkd.tasks import task_of
+from vkd.training.reading import watching_workers
 from vkd.training.spec import resolve
 from vkd.training.task import Objects
 from vkd.training.trainer import make_accelerator
 
 
+@watching_workers()
 def evaluate(
     checkpoint: str,
     recipe: str = "",

@@ -31,6 +31,7 @@ from vkd.errors import FieldError, RunError, as_user_error
 from vkd.models.digest import weights_digest
 from vkd.store import bind_teacher, describe, file_of, is_store, open_store, write_rows
 from vkd.teacher import Teacher, TeacherOutput, joined, widths_of
+from vkd.training.reading import read, watching_workers
 from vkd.training.task import Objects
 
 
@@ -77,6 +78,7 @@ class StoreFiller:
         if is_begun:
             check_pictures(describe(folder), self.splits, str(folder), "output")
 
+    @watching_workers()
     def fill(
         self, config: ClassificationConfig, accelerator: Accelerator, show: bool
     ) -> dict[str, float]:
@@ -138,7 +140,9 @@ class StoreFiller:
 
     def _batches(self, number: int, config: ClassificationConfig) -> Iterator[Tensor]:
         rows = Subset(self.images, self.description.rows_of(number))
-        for images, _, _ in loader(rows, config.batch_size, workers=config.workers):
+        classes = len(self.splits.classes)
+        batches = loader(rows, config.batch_size, workers=config.workers, classes=classes)
+        for images, _, _ in read(batches):
             yield images
 
     def _write(self, number: int, parts: list[TeacherOutput]) -> None:

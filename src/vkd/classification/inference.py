@@ -51,7 +51,7 @@ def evaluate(
         outputs = model(example).shape[1]
     places = places_of_labels(splits.classes, checkpoint.classes, outputs, checkpoint.file)
     cost = model_cost(model, example)
-    batches = evaluation_loader(config, splits.test)
+    batches = evaluation_loader(config, splits.test, splits.classes)
     model, batches = accelerator.prepare(model, batches)
     began = time.perf_counter()
     metrics = evaluate_classifier(model.eval(), batches, accelerator, places)

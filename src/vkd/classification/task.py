@@ -27,6 +27,7 @@ from vkd.models.cost import model_cost
 from vkd.models.factory import create_model, fitting_options
 from vkd.models.start import start_from
 from vkd.store import DiskTeacher, describe
+from vkd.training.reading import read
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
 
@@ -80,6 +81,7 @@ class ClassificationTask(Task):
             workers=config.workers,
             drop_last=True,
             sampler=self._sampler(),
+            classes=len(self.splits.classes),
         )
 
     def _sampler(self) -> Sampler | None:
@@ -93,7 +95,7 @@ class ClassificationTask(Task):
 
     def validation_loader(self) -> DataLoader:
         """Return batches of the validation split."""
-        return evaluation_loader(self.config, self.splits.validation)
+        return evaluation_loader(self.config, self.splits.validation, self.splits.classes)
 
     def evaluate(
         self, predict: Predict, batches: DataLoader, accelerator: Accelerator
@@ -154,9 +156,12 @@ def create_student(config: ClassificationConfig, splits: Splits) -> nn.Module:
     return create_model(config.student, **options)
 
 
-def evaluation_loader(config: ClassificationConfig, images: Dataset) -> DataLoader:
-    """Return batches to evaluate on, in order."""
-    return loader(images, max(config.batch_size, 256), workers=config.workers)
+def evaluation_loader(
+    config: ClassificationConfig, images: Dataset, classes: list[str]
+) -> DataLoader:
+    """Return batches to evaluate on, in order, of images of ``classes``."""
+    size = max(config.batch_size, 256)
+    return loader(images, size, workers=config.workers, classes=len(classes), lowest=-1)
 
 
 @torch.no_grad()
@@ -179,7 +184,7 @@ def evaluate_classifier(
         places: the output that each label is; None where they are the same.
     """
     totals = torch.zeros(6, dtype=torch.float64, device=_float64_device(accelerator.device))
-    for images, labels, _ in batches:
+    for images, labels, _ in read(batches):
         with accelerator.autocast():
             logits = predict(images).float()
         logits, labels = accelerator.gather_for_metrics((logits, labels))

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from vkd import __version__
-from vkd.errors import RunError, UserError, nearest
+from vkd.errors import RunError, UserError, nearest, refusal_of_the_system
 from vkd.plugins import load_plugins
 
 HELP = {
@@ -34,26 +34,39 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     show_log("vkd")
     try:
-        return _run(arguments)
-    except (UserError, RunError) as error:
-        return report_error("vkd", error)
+        code = _run(arguments)
+        sys.stdout.flush()  # here, where a full disk can still be told
+        return code
     except BrokenPipeError:  # the reader of a list, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
+    except Exception as error:
+        return report_error("vkd", error)
     except KeyboardInterrupt as stop:
         text = str(stop) or "interrupted; `--resume` continues from the last checkpoint."
         print(f"vkd: {text}", file=sys.stderr)
         return 130
 
 
-def report_error(program: str, error: UserError | RunError) -> int:
-    """Print an error as one sentence and return the exit code."""
+def _discard_output() -> None:
+    """Let go what cannot be printed, which Python would try again at its end."""
+    if sys.stdout is sys.__stdout__:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def report_error(program: str, error: Exception) -> int:
+    """Print an error as one sentence and return the exit code.
+
+    Errors of users, runs and the system are; others are ours, and raised again.
+    """
     if isinstance(error, UserError):
         print(f"{program}: {error.for_command_line()}", file=sys.stderr)
         return 2
-    # A process that loads data wraps its error in a traceback; the sentence comes last.
-    sentence = str(error).strip().splitlines()[-1].removeprefix("vkd.errors.RunError: ")
-    print(f"{program}: {sentence}", file=sys.stderr)
+    told = error if isinstance(error, RunError) else refusal_of_the_system(error)
+    if told is None:
+        raise error
+    _discard_output()
+    print(f"{program}: {told}", file=sys.stderr)
     return 1
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from vkd.cli.command import report_error, show_log
 from vkd.config import TrainingConfig
-from vkd.errors import RunError, UserError, nearest
+from vkd.errors import UserError, nearest
 from vkd.recipe import changed, config_of, read_recipe
 
 
@@ -108,6 +108,6 @@ def run_command(program: str, run: Callable[[list[str]], None]) -> int:
     show_log(program)
     try:
         run(sys.argv[1:])
-    except (UserError, RunError) as error:
+    except Exception as error:
         return report_error(program, error)
     return 0

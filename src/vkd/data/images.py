@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset, default_collate
 from torchvision.transforms import v2
 
 from vkd.data.reader import PictureReader
-from vkd.errors import UserError
+from vkd.errors import RunError, UserError
 from vkd.inputs import InputFormat
 
 
@@ -41,7 +42,7 @@ class Images(Dataset):
 
 
 class Indexed(Dataset):
-    """Adds to the items (image, label) of any data set their index."""
+    """Adds to the items (image, label) of any data set their index, and it to their errors."""
 
     def __init__(self, items: Any) -> None:
         self.items = items
@@ -50,7 +51,14 @@ class Indexed(Dataset):
         return len(self.items)
 
     def __getitem__(self, index: int) -> tuple[Any, Any, int]:
-        image, label = self.items[index]
+        try:
+            image, label = self.items[index]
+        except UserError:
+            raise
+        except Exception as error:
+            kind = type(error).__name__
+            text = f"Item {index} of the data set could not be read: {kind}: {str(error)[:200]}"
+            raise RunError(text) from error
         return image, label, index
 
 
@@ -131,8 +139,25 @@ def loader(
     workers: int = 0,
     drop_last: bool = False,
     sampler: Sampler | None = None,
+    *,
+    classes: int,
+    lowest: int = 0,
 ) -> DataLoader:
-    """Return a loader of (images, labels, indices) batches; a ``sampler`` shuffles by itself."""
+    """Return a loader of (images, labels, indices) batches.
+
+    Labels are looked at here, where batches are still on the CPU: as an index one that is too
+    large stops a GPU with an assertion, of which its process cannot recover.
+
+    Args:
+        images: whose items are (image, label, index).
+        batch_size, shuffle, workers, drop_last: of torch's ``DataLoader``.
+        sampler: shuffles by itself.
+        classes: above every label.
+        lowest: the smallest label; -1 where images that cannot be read are passed on.
+
+    While batches are read:
+        UserError: for a label that is none of these.
+    """
     whole = images.dataset if isinstance(images, Subset) else images
     return DataLoader(
         images,
@@ -141,11 +166,23 @@ def loader(
         sampler=sampler,
         num_workers=workers,
         drop_last=drop_last,
-        collate_fn=_as_fetched if isinstance(whole, Images) else None,
+        collate_fn=partial(_checked, isinstance(whole, Images), range(lowest, classes)),
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def _as_fetched(batch: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return batch
+def _checked(is_batch: bool, known: range, fetched: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """What was fetched, as a batch, with labels (N,) that are known."""
+    images, labels, indices = fetched if is_batch else default_collate(fetched)
+    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
+        shown = str(labels[0] if len(labels) else labels)[:60]
+        raise UserError(f"Labels must be whole numbers, one for each image, found {shown!r}.")
+    wrong = (labels < known.start) | (labels >= known.stop)
+    if wrong.any():
+        place = int(wrong.nonzero()[0])
+        raise UserError(
+            f"Image {int(indices[place])} of the data set has the label {int(labels[place])}; "
+            f"labels must be from 0 to {known.stop - 1}, as there are {known.stop} classes."
+        )
+    return images, labels.long(), indices

@@ -31,6 +31,7 @@ from vkd.models.cost import model_cost
 from vkd.models.factory import create_model
 from vkd.models.start import start_from
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
+from vkd.training.reading import read
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
 
@@ -215,7 +216,7 @@ def evaluate_detector(
         FieldError: if no image can be read.
     """
     found: dict[int, list[dict[str, Any]] | None] = {}
-    for batch in batches:
+    for batch in read(batches):
         with accelerator.autocast():
             outputs = predict(batch["images"])
         targets = batch["targets"]

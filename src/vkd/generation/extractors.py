@@ -20,6 +20,7 @@ from vkd.models.biggan import Generator
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
 from vkd.models.factory import HUB, create_model, last_layer, published_config
 from vkd.teacher import NetworkTeacher, TeacherOutput, joined
+from vkd.training.reading import read
 
 
 def frozen_network(
@@ -100,10 +101,14 @@ def extractor_of(name: str, checkpoint: str, channels: int) -> Extractor:
 
 
 def extract_real(
-    extractor: Extractor, images: Dataset, accelerator: Accelerator
+    extractor: Extractor, images: Dataset, classes: int, accelerator: Accelerator
 ) -> ExtractorOutput:
-    """Return an extractor's output for a data set's readable images; see ``extract_in_parts``."""
-    batches = [part for part in loader(images, 500) if len(part[0])]
+    """Return an extractor's output for a data set's readable images of so many ``classes``.
+
+    See ``extract_in_parts``.
+    """
+    found = read(loader(images, 500, classes=classes, lowest=-1))
+    batches = [part for part in found if len(part[0])]
     whole, labels = (torch.cat([part[i] for part in batches]) for i in (0, 1))
     whole, labels = whole[labels >= 0], labels[labels >= 0]
     return extract_in_parts(extractor, lambda chosen: whole[chosen], labels, accelerator)

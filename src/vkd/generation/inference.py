@@ -45,7 +45,7 @@ def evaluate(
     began = time.perf_counter()
     generated = extract_generated(extractor, network, model, config.samples, accelerator)
     speed = config.samples / (time.perf_counter() - began)
-    real = extract_real(extractor, splits.test, accelerator)
+    real = extract_real(extractor, splits.test, len(splits.classes), accelerator)
     metrics = generation_metrics(real, generated, config.extractor)
     return metrics | generator_cost(model) | {"images_per_second": speed}
 

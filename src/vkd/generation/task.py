@@ -31,6 +31,7 @@ from vkd.models.factory import create_model
 from vkd.models.start import start_from
 from vkd.normalization import Normalization, whitening_of
 from vkd.teacher import Teacher
+from vkd.training.reading import read
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
 # A hinge loss is of the order of one; nothing comes back from a thousand.
@@ -122,7 +123,7 @@ class GenerationTask(Task):
         if config.normalization != "whiten" or config.whitening == "batch":
             return config.normalization
         device = PartialState().device
-        batches = loader(self.splits.train, 250)
+        batches = read(loader(self.splits.train, 250, classes=len(self.splits.classes)))
         features = [teacher(part[0].to(device), part[2]).only for part in batches]
         return whitening_of(torch.cat(features))
 
@@ -136,18 +137,22 @@ class GenerationTask(Task):
         return loader(
             self.splits.train, config.batch_size, shuffle=True, workers=config.workers,
             drop_last=True,
+            classes=len(self.splits.classes),
         )  # fmt: skip
 
     def validation_loader(self) -> DataLoader:
         """Return batches of real images to measure with."""
-        return loader(self.splits.validation, 500, workers=self.config.workers)
+        classes, workers = len(self.splits.classes), self.config.workers
+        return loader(self.splits.validation, 500, workers=workers, classes=classes, lowest=-1)
 
     def evaluate(
         self, predict: Predict, batches: DataLoader, accelerator: Accelerator
     ) -> dict[str, float]:
         """Return the metrics of ``vkd.generation.metrics``."""
         if self._real is None:
-            self._real = extract_real(self._extractor, self.splits.validation, accelerator)
+            self._real = extract_real(
+                self._extractor, self.splits.validation, len(self.splits.classes), accelerator
+            )
         generated = extract_generated(
             self._extractor, predict, self.generator, self.config.samples, accelerator
         )

@@ -7,8 +7,10 @@ from string import Template
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from vkd.errors import UserError
 from vkd.projection import orthogonality_error
 from vkd.reporting import plots
 from vkd.reporting.environment import environment
@@ -44,14 +46,24 @@ def curves(histories: dict[str, list[list[dict[str, Any]]]]) -> list[tuple[str, 
 def projections(runs: dict[str, Path]) -> dict[str, torch.Tensor]:
     """Projection weights (teacher_dim, student_dim) of the run folders that have one."""
     files = {name: run / "projection.safetensors" for name, run in runs.items()}
-    return {name: load_file(file)["weight"] for name, file in files.items() if file.is_file()}
+    return {name: _weight(file) for name, file in files.items() if file.is_file()}
+
+
+def _weight(file: Path) -> torch.Tensor:
+    try:
+        weight = load_file(file)["weight"]
+    except (SafetensorError, OSError, KeyError):
+        raise UserError(f"{file} is damaged: it holds no projection.") from None
+    if weight.ndim != 2 or not weight.numel() or not weight.isfinite().all():
+        raise UserError(f"{file} is damaged: its weight is no matrix of finite numbers.")
+    return weight
 
 
 def samples(runs: dict[str, Path]) -> str:
     """A section with pictures of what each run made, over time; empty where none did."""
     figures = []
     for name, run in runs.items():
-        files = sorted((run / "samples").glob("epoch-*.png"))
+        files = sorted((run / "samples").glob("epoch-[0-9][0-9][0-9][0-9][0-9].png"))
         step = max(1, -(-len(files) // SHOWN_SAMPLES))
         for file in files[::-1][::step][::-1]:
             data = b64encode(file.read_bytes()).decode()

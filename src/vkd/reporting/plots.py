@@ -19,6 +19,7 @@ STYLE: Any = {
     "font.size": 10,
     "svg.fonttype": "none",
     "font.family": "sans-serif",
+    "text.parse_math": False,  # names of runs are shown as they are
 }
 COLOURS = ("#7a7f87", "#c98a2b", "#3f7fbf", "#1d8a5f", "#a1457d", "#5a5fc0", "#b0483d")
 

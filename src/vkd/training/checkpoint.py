@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 from accelerate import Accelerator
+from accelerate.utils import load
+from accelerate.utils.constants import RNG_STATE_NAME
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -25,6 +27,7 @@ _PLACES = {
     "data_path", "image_folder", "teacher_checkpoint", "teacher_store", "extractor_checkpoint",
 }  # fmt: skip
 _SOURCES = "sources.json"
+_RANDOM_STATES = {"random_state", "numpy_random_seed", "torch_manual_seed"}
 
 
 @dataclass
@@ -55,22 +58,60 @@ def open_run_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
     """
     recipe = folder / "recipe.yaml"
     if not recipe.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise FieldError("output", f"{folder} exists and is not a run; name a new folder.")
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_run_folder(folder)
         write_recipe(config, recipe)
         return
     if not resume:
         raise FieldError(
             "output", f"{folder} already holds a run; resume it (--resume) or name a new folder."
         )
-    difference = recipe_difference(yaml.safe_load(recipe.read_text()), config, _PLACES)
+    saved = _saved_recipe(recipe)
+    if saved["task"] != config.task:
+        raise FieldError(
+            "output",
+            f"{folder} holds a run of the task {saved['task']}, not {config.task}; name a new "
+            "folder.",
+        )
+    try:
+        difference = recipe_difference(saved, config, _PLACES)
+    except TypeError as error:  # of a field that this version does not know
+        raise UserError(f"{recipe} is not a recipe of {config.task}: {error}.") from None
     if difference:
         name, before, now = difference
         raise FieldError(
             name,
             f"is {now!r} but the run in {folder} has {before!r}; a resumed run cannot change it.",
         )
+
+
+def _make_run_folder(folder: Path) -> None:
+    if not is_text(str(folder)):
+        raise FieldError("output", f"must be text in UTF-8, found {str(folder)!a}.")
+    if folder.is_symlink() and not folder.exists():
+        raise FieldError("output", f"{folder} is a link to a place that does not exist.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FieldError("output", f"{folder} exists and is not a run; name a new folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FieldError("output", f"{folder} cannot be made: {error.strerror}.") from None
+
+
+def is_text(name: str) -> bool:
+    """Return whether a path's name is text, which file systems do not require of it."""
+    return name == name.encode(errors="replace").decode()
+
+
+def _saved_recipe(file: Path) -> dict[str, Any]:
+    try:
+        saved = yaml.safe_load(read_text(file))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        saved = None
+    if not isinstance(saved, dict) or not isinstance(saved.get("task"), str):
+        raise UserError(f"{file} is damaged: it is not the recipe of a run.")
+    return saved
 
 
 def check_sources(folder: Path, sources: dict[str, str], resume: bool) -> None:
@@ -94,7 +135,7 @@ def check_sources(folder: Path, sources: dict[str, str], resume: bool) -> None:
     if not (resume and file.is_file()):
         write_json(file, sources)
         return
-    known = json.loads(file.read_text())
+    known = read_json(file)
     for name, digest in sources.items():
         if known.get(name, digest) != digest:
             raise FieldError(
@@ -165,16 +206,54 @@ def load_state(accelerator: Accelerator, folder: Path) -> Progress:
     states = _states(folder)
     if not states:
         return Progress()
-    accelerator.load_state(str(states[-1]))
-    saved = json.loads((states[-1] / _PROGRESS).read_text())
+    progress = _read_progress(states[-1] / _PROGRESS)
+    _require_random_states(states[-1], accelerator)
+    try:
+        accelerator.load_state(str(states[-1]))
+    # Pickles, safetensors and networks each fail in their own ways.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(
+            f"The checkpoint {states[-1]} is damaged or of another network, and cannot be resumed "
+            f"({type(error).__name__}: {reason})."
+        ) from error
+    return progress
+
+
+def _read_progress(file: Path) -> Progress:
+    saved = read_json(file)
     # States of earlier versions lack what is counted since.
-    known = {item.name for item in fields(Progress)}
-    return Progress(**{name: value for name, value in saved.items() if name in known})
+    known = {item.name: saved[item.name] for item in fields(Progress) if item.name in saved}
+    progress = Progress(**known)
+    counts = (progress.epoch, progress.updates, progress.rollbacks)
+    is_whole = {"epoch", "updates"} <= known.keys() and isinstance(progress.task, dict)
+    if not is_whole or not all(type(count) is int and count >= 0 for count in counts):
+        raise UserError(f"{file} does not say the epoch and updates of its checkpoint.")
+    return progress
+
+
+def _require_random_states(state: Path, accelerator: Accelerator) -> None:
+    # accelerate goes on without them, and so would not compute what an unbroken run does.
+    name = f"{RNG_STATE_NAME}_{accelerator.process_index}.pkl"
+    if accelerator.process_index and not (state / name).exists():
+        _log.warning("%s is of fewer processes; the others draw random numbers anew.", state)
+        return
+    try:
+        states = load(state / name)
+        if not states.keys() >= _RANDOM_STATES:
+            raise ValueError("states are missing")
+    except Exception as error:
+        raise UserError(
+            f"The random numbers of the checkpoint in {state} ({name}) are absent or damaged, so "
+            f"it cannot be resumed ({type(error).__name__})."
+        ) from error
 
 
 def _states(folder: Path) -> list[Path]:
     return sorted(
-        path for path in (folder / "checkpoints").glob("epoch-*") if path.suffix != ".partial"
+        path
+        for path in (folder / "checkpoints").glob("epoch-*")
+        if path.suffix != ".partial" and path.name.removeprefix("epoch-").isdecimal()
     )
 
 
@@ -196,9 +275,78 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     file = folder / "metrics.jsonl"
     if not file.is_file():
         raise UserError(f"{folder} is not a run folder: it has no metrics.jsonl.")
-    return read_records(file)
+    return read_records(file, "epoch", "seconds")
 
 
-def read_records(file: Path) -> list[dict[str, Any]]:
-    """Return the records of a file with one JSON object a line; half a last line is left out."""
-    return [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]
+def read_records(file: Path, *numbers: str) -> list[dict[str, Any]]:
+    """Return the records of a file with one JSON object a line; half a last line is left out.
+
+    Args:
+        file: whose records may have dicts of numbers: ``train``, ``validation``.
+        numbers: what each record must have.
+
+    Raises:
+        UserError: if the file is damaged; the message names the line.
+    """
+    lines = read_text(file).split("\n")
+    records = []
+    for index, line in enumerate(lines):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            if index == len(lines) - 1:  # nothing, or what a killed process left
+                break
+            raise UserError(f"{file}, line {index + 1}: it is damaged, and no JSON.") from None
+        records.append(record)
+        fault = _fault(record, numbers)
+        if fault:
+            raise UserError(f"{file}, line {index + 1}: {fault}.")
+    return records
+
+
+def _fault(record: Any, numbers: tuple[str, ...]) -> str:
+    if not isinstance(record, dict):
+        return "it is no JSON object"
+    wrong = next((name for name in numbers if not _is_number(record.get(name))), "")
+    if wrong:
+        return f"{wrong} must be a number"
+    for part in ("train", "validation"):
+        values = record.get(part, {})
+        if not isinstance(values, dict) or not all(map(_is_number, values.values())):
+            return f"{part} must be numbers by name"
+    return ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the JSON object of a run's file.
+
+    Raises:
+        UserError: if it is not there, or none.
+    """
+    try:
+        content = json.loads(read_text(file))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is damaged: it is no JSON object.")
+    return content
+
+
+def read_text(file: Path) -> str:
+    """Return the text of a run's file.
+
+    Raises:
+        UserError: if it is not there, or no text.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file} is damaged: it is no text.") from None

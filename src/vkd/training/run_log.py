@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from vkd.training.checkpoint import read_metrics, read_records, write_whole
+from vkd.training.checkpoint import read_records, write_whole
 from vkd.training.trackers import Trackers
 
 _log = logging.getLogger("vkd")
@@ -101,12 +101,14 @@ class RunLog:
             self._bar.update(self._bar_task, completed=epoch * self.shape.steps)
 
     def _drop_after(self, epoch: int, updates: int) -> None:
-        if (self.folder / "metrics.jsonl").is_file():
-            _write_records(self.folder / "metrics.jsonl", read_metrics(self.folder)[:epoch])
-        steps = self.folder / "steps.jsonl"
-        if steps.is_file():
-            kept = [record for record in read_records(steps) if record["update"] <= updates]
-            _write_records(steps, kept)
+        for name, count, last in (
+            ("metrics.jsonl", "epoch", epoch),
+            ("steps.jsonl", "update", updates),
+        ):
+            file = self.folder / name
+            if file.exists():
+                records = read_records(file, count)
+                _write_records(file, [record for record in records if record[count] <= last])
 
     def step(self) -> None:
         """Advance the progress bar by a step."""

@@ -27,6 +27,7 @@ from vkd.training.checkpoint import (
     save_tensors,
 )
 from vkd.training.optimization import create_optimizer, create_schedule
+from vkd.training.reading import read, watching_workers
 from vkd.training.run_log import RunLog, RunShape
 from vkd.training.step_records import StepRecorder
 from vkd.training.task import Predict, Task
@@ -86,6 +87,7 @@ class Trainer:
         ]
         self._recorder = StepRecorder(config.log_every, images)
 
+    @watching_workers()
     def fit(self, resume: bool = False) -> dict[str, float]:
         """Train to the last epoch and return the validation metrics of the final weights.
 
@@ -136,6 +138,12 @@ class Trainer:
 
     def _resumed(self) -> Progress:
         progress = load_state(self.accelerator, self.folder)
+        if progress.epoch > self.config.epochs:
+            raise FieldError(
+                "epochs",
+                f"is {self.config.epochs} and the checkpoint in {self.folder} is of epoch "
+                f"{progress.epoch}; it is not of this run.",
+            )
         self.task.resume(progress.task)
         if progress.diverted:
             self._divert(progress)
@@ -173,7 +181,7 @@ class Trainer:
         totals: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
         self._recorder.start()
-        for batch in self._recorder.timed(self.train_batches):
+        for batch in self._recorder.timed(read(self.train_batches)):
             found = self._train_step(batch, progress)
             for name, term in found.items():
                 totals[name] = totals.get(name, 0) + term

@@ -1,0 +1,88 @@
+"""Reading batches: whatever goes wrong there becomes one sentence, with or without workers."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from vkd.errors import RunError, UserError
+
+Batch = TypeVar("Batch")
+
+# How torch begins the text of an error that a worker raised, and of one about a worker.
+_RAISED = "DataLoader worker process"
+_LOST = ("DataLoader worker (pid", "Pin memory thread exited")
+_OWN = {f"vkd.errors.{kind}": UserError for kind in ("UserError", "FieldError")}
+_LONGEST = 200
+
+
+def read(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield ``batches`` of a loader.
+
+    Raises:
+        UserError: as the data set raised it, in this process or in a worker.
+        RunError: for any other error of the data set, and if a worker is lost.
+    """
+    iterator: Iterator[Batch] | None = None
+    while True:
+        try:
+            # Here, as the workers start with the iterator.
+            iterator = iter(batches) if iterator is None else iterator
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except Exception as error:
+            told = _told(error)
+            raise told from (None if told is error else error)
+        yield batch
+
+
+@contextmanager
+def watching_workers() -> Iterator[None]:
+    """Tell a worker's death in a sentence, wherever torch's signal handler raises it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_about_a_lost_worker(error):
+            raise
+        raise _told(error) from error
+
+
+def _told(error: Exception) -> Exception:
+    if _is_about_a_lost_worker(error):
+        return RunError(
+            "A process that loads data ended by itself (killed, or out of memory or shared "
+            f"memory); fewer workers need less: {_cut(str(error))}"
+        )
+    name, text = _raised(error)
+    if name in _OWN:
+        return _OWN[name](text)
+    if isinstance(error, UserError):
+        return type(error)(text) if name else error
+    if isinstance(error, RunError):
+        return RunError(text)
+    kind = name.rpartition(".")[2] or type(error).__name__
+    return RunError(f"The data could not be read: {kind}: {_cut(text)}")
+
+
+def _is_about_a_lost_worker(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and str(error).startswith(_LOST)
+
+
+def _raised(error: Exception) -> tuple[str, str]:
+    """The name, empty in this process, and the message of what a data set raised.
+
+    Of a worker's error torch passes on the traceback as text alone, whose last lines are both.
+    """
+    lines = str(error).strip().splitlines()
+    if not lines or _RAISED not in lines[0]:
+        return "", str(error)
+    last = max((i for i, line in enumerate(lines) if line.startswith(" ")), default=0)
+    name, _, text = "\n".join(lines[last + 1 :]).partition(": ")
+    return name, text
+
+
+def _cut(text: str) -> str:
+    """The text as one line, without its middle where it is long."""
+    line = " ".join(text.split())
+    half = _LONGEST // 2
+    return line if len(line) <= _LONGEST else f"{line[:half]} ... {line[-half:]}"
