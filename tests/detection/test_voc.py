@@ -93,6 +93,13 @@ def test_pictures_elsewhere_are_read_where_image_folder_says(voc, tmp_path):
     assert images[0][1]["is_readable"]
 
 
+def test_lists_may_name_pictures_with_their_suffix(voc):
+    expected = by_name(opened(voc, "train")["train"])
+    lists = voc / "ImageSets" / "Main" / "train.txt"
+    lists.write_text(lists.read_text().replace("\n", ".jpg\n"))
+    assert_same(by_name(opened(voc, "train")["train"]), expected)
+
+
 def test_difficult_objects_are_neither_learned_from_nor_scored(voc, caplog):
     file = sorted((voc / "Annotations").glob("train_*.xml"))[1]
     before = by_name(opened(voc, "train")["train"])[file.stem.split("_")[-1]][1]

@@ -132,6 +132,29 @@ def test_what_is_left_out_is_counted_and_named(yolo, caplog):
     assert "9 pictures are in the train split, too" in caplog.text
 
 
+@pytest.mark.parametrize("changed", ["TXT", "folders", "lines"])
+def test_other_spellings_of_files_folders_and_lines_are_read(yolo, changed):
+    expected = by_name(opened(yolo, "train")["train"])
+    if changed == "folders":
+        (yolo / "images").rename(yolo / "Images")
+        (yolo / "labels").rename(yolo / "Labels")
+        file = yolo / "data.yaml"
+        file.write_text(file.read_text().replace("images/", "Images/"))
+    for file in list(yolo.glob("labels/train/*.txt")):
+        if changed == "TXT":
+            file.rename(file.with_suffix(".TXT"))
+        else:
+            file.write_bytes(("\ufeff" + file.read_text().replace("\n", "\r\n")).encode())
+    assert_same(by_name(opened(yolo, "train")["train"]), expected)
+
+
+def test_training_without_any_label_file_is_refused_and_says_where_none_is(yolo):
+    for file in (yolo / "labels" / "train").glob("*.txt"):
+        file.unlink()
+    with pytest.raises(UserError, match="no object to learn from: 9 of 9 pictures have no label"):
+        opened(yolo, "train")
+
+
 def test_keypoints_are_left_out(yolo, caplog):
     expected = by_name(opened(yolo, "train")["train"])
     for file in (yolo / "labels" / "train").glob("*.txt"):

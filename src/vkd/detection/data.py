@@ -26,7 +26,7 @@ from vkd.detection.formats.voc import voc_places
 from vkd.detection.formats.yolo import yolo_places
 from vkd.detection.naming import aligned
 from vkd.detection.transforms import detection_training_transform, detection_transform
-from vkd.errors import FieldError
+from vkd.errors import FieldError, UserError
 from vkd.training.spec import resolve
 
 
@@ -232,6 +232,8 @@ class _Parts:
 def clean_place(place: SplitPlace, is_training: bool = False, with_masks: bool = False) -> Cleaned:
     """Return the clean ground truth of a split; see ``clean_annotations``."""
     raw, notes = place.read()
+    if is_training and notes and isinstance(raw, dict) and raw.get("annotations") == []:
+        raise UserError(f"{place.file} has no object to learn from: {'; '.join(notes)[:200]}.")
     cleaned = clean_annotations(
         raw, place.file, place.pictures, place.inside, is_training, with_masks
     )

@@ -10,7 +10,7 @@ _VOC = (
     "annotations/*/*.xml", "Annotations/*/*.xml", "*/labels/*.xml", "*/*.xml", "*.xml",
 )  # fmt: skip
 _YOLO = ("labels/*.txt", "labels/*/*.txt", "*/labels/*.txt")
-_NAMES = ("classes.txt", "obj.names")
+_NAMES = ("classes.txt", "obj.names", "labels/classes.txt")
 
 
 def format_of(path: Path) -> str | None:
@@ -23,7 +23,7 @@ def format_of(path: Path) -> str | None:
         return "yolo" if path.is_file() and path.suffix.lower() in (".yaml", ".yml") else None
     if holds(_COCO):
         return "coco"
-    if data_files(path) or (holds(_YOLO) and holds((*_NAMES, "labels/classes.txt"))):
+    if data_files(path) or holds(("obj.data",)) or (holds(_YOLO) and holds(_NAMES)):
         return "yolo"
     return "voc" if holds(_VOC) else None
 

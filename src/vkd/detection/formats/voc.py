@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vkd.data.class_folders import scan_folder
+from vkd.data.pictures import picture_suffixes
 from vkd.data.split_names import split_of
 from vkd.detection.formats.place import SplitPlace
 from vkd.detection.formats.voc_files import VocFile, counted_from, read_voc_file
@@ -64,7 +65,7 @@ def _listed(root: Path) -> dict[str, tuple[Path, list[Path]]]:
         place = next((path for path in lists if path.is_file()), None)
         if place is None:
             continue
-        files = [root / "Annotations" / f"{name}.xml" for name in _names(place)]
+        files = [_annotations(root, name) for name in _names(place)]
         missing = [file for file in files if not file.is_file()]
         if len(missing) == len(files) and split == "test":
             continue  # the annotations of VOC2012's test split are kept back
@@ -75,6 +76,15 @@ def _listed(root: Path) -> dict[str, tuple[Path, list[Path]]]:
             )
         found[split] = place, files
     return found
+
+
+def _annotations(root: Path, name: str) -> Path:
+    """The XML file of a picture, whose name may have its suffix."""
+    file = root / "Annotations" / f"{name}.xml"
+    stem, suffix = os.path.splitext(name)
+    if suffix.lower() in picture_suffixes() and not file.is_file():
+        return root / "Annotations" / f"{stem}.xml"
+    return file
 
 
 def _names(file: Path) -> list[str]:
@@ -179,7 +189,7 @@ class VocData:
 
     def _picture(self, file: VocFile, split: str) -> str:
         """The path of a file's picture: that of its own name, else that which it names."""
-        named = os.path.splitext(os.path.basename(file.picture.replace("\\", "/")))[0]
+        named = os.path.splitext(file.picture.replace("\\", "/").rsplit("/", 1)[-1])[0]
         for stem in (file.path.stem, named):
             found = self._by_stem.get(stem, [])
             if len(found) > 1:
@@ -209,7 +219,7 @@ class VocData:
         other = [
             file
             for file in files
-            if file.picture and _name(file.picture) != os.path.basename(pictures[file.path])
+            if file.picture and _stem(file.picture) != _stem(pictures[file.path])
         ]
         if other:
             notes.append(
@@ -233,8 +243,9 @@ class VocData:
         return notes
 
 
-def _name(path: str) -> str:
-    return path.replace("\\", "/").rsplit("/", 1)[-1]
+def _stem(path: str) -> str:
+    """A picture's name without folders and suffix, in any case."""
+    return os.path.splitext(path.replace("\\", "/").rsplit("/", 1)[-1])[0].casefold()
 
 
 def _box(corners: tuple[float, float, float, float], first: int) -> dict[str, Any]:

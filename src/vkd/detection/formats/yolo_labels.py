@@ -74,24 +74,45 @@ def label_files(pictures: list[str], root: Path) -> dict[str, str | None]:
     Raises:
         UserError: if pictures of one folder and name, but of other suffixes, share a file.
     """
+    listed: dict[str, dict[str, str]] = {}
     found: dict[str, str | None] = {}
+    owners: dict[str, str] = {}
     for picture in pictures:
         folder, name = os.path.split(picture)
-        stem = os.path.splitext(name)[0] + ".txt"
-        parts = folder.split("/")
-        places = [os.path.join(folder, stem)]
-        if "images" in parts:
-            last = len(parts) - 1 - parts[::-1].index("images")
-            places.insert(0, os.path.join(*parts[:last], "labels", *parts[last + 1 :], stem))
-        found[picture] = next((path for path in places if (root / path).is_file()), None)
-    owners: dict[str, str] = {}
-    for picture, file in found.items():
-        if file is not None and owners.setdefault(file, picture) != picture:
+        stem = os.path.splitext(name)[0]
+        for place in (_labels_folder(folder, root), folder):
+            if place not in listed:
+                listed[place] = _texts(root / place)
+            file = listed[place].get(stem)
+            if file is not None:
+                break
+        found[picture] = None if file is None else os.path.join(place, file)
+        if file is not None and owners.setdefault(str(found[picture]), picture) != picture:
             raise UserError(
-                f"{root / file} would be the labels of {owners[file][-60:]} and of "
-                f"{picture[-60:]}; give pictures names that differ before the suffix."
+                f"{root / str(found[picture])} would be the labels of "
+                f"{owners[str(found[picture])][-60:]} and of {picture[-60:]}; give pictures names "
+                "that differ before the suffix."
             )
     return found
+
+
+def _labels_folder(folder: str, root: Path) -> str:
+    """The folder of labels that stands for one of images, in the spelling that is there."""
+    parts = folder.split("/")
+    for place in reversed(range(len(parts))):
+        if parts[place].lower() == "images":
+            for name in ("labels", "Labels", "LABELS"):
+                path = "/".join([*parts[:place], name, *parts[place + 1 :]])
+                if (root / path).is_dir():
+                    return path
+            break
+    return folder
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    """The text files of a folder by their names without the suffix."""
+    split = map(os.path.splitext, sorted(os.listdir(folder)))
+    return {stem: stem + suffix for stem, suffix in split if suffix.lower() == ".txt"}
 
 
 def _size(file: Path) -> dict[str, int]:
@@ -186,7 +207,7 @@ def _orphans(files: dict[str, str | None], root: Path) -> list[str]:
         orphans += [
             os.path.join(labels, name)
             for name in sorted(os.listdir(root / labels))
-            if name.endswith(".txt") and name[0] != "." and name not in _NO_LABELS
+            if name.lower().endswith(".txt") and name[0] != "." and name not in _NO_LABELS
             and name[:-4] not in known
         ]  # fmt: skip
     if not orphans:
