@@ -11,16 +11,19 @@ import vkd
 
 ROOT = Path(vkd.__file__).parent
 CORE = ("projection", "normalization", "loss", "features", "inputs", "teacher", "distiller")
-SHARED = {*CORE, "store", "methods", "errors", "config", "models", "data", "training"}
+SHARED = {
+    *CORE, "store", "methods", "errors", "notes", "config", "models", "data", "training",
+}  # fmt: skip
 ROOMS = ("classification", "detection", "generation")
 ALLOWED = {
     **{name: set(CORE) for name in CORE},
     "store": {"features", "teacher", "store"},
     "methods": {"projection", "normalization", "loss", "errors", "methods"},
     "errors": set(),
+    "notes": set(),
     "config": {"errors", "methods"},
-    "models": {"errors", "models"},
-    "data": {"errors", "inputs", "data"},
+    "models": {"errors", "notes", "models"},
+    "data": {"errors", "notes", "inputs", "data"},
     "training": {"errors", "config", "training"},
     **{room: SHARED | {room} for room in ROOMS},
     "tasks": {"errors", "config", "training", *ROOMS},

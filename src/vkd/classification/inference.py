@@ -17,7 +17,6 @@ from vkd.classification.data import read_splits, student_format
 from vkd.classification.names import places_of_labels
 from vkd.classification.spec import ClassificationPrediction
 from vkd.classification.task import evaluate_classifier, evaluation_loader
-from vkd.data.notes import say
 from vkd.data.prediction import answer_in_batches
 from vkd.data.transforms import IMAGENET, evaluation_transform, whole_transform
 from vkd.errors import FieldError, UserError
@@ -25,6 +24,7 @@ from vkd.inputs import InputFormat
 from vkd.models.checkpoints import Checkpoint, load_checkpoint
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model, fitting_options
+from vkd.notes import say
 from vkd.training.spec import NoOptions
 from vkd.training.task import Objects
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vkd.data.notes import say
 from vkd.data.reader import listed
 from vkd.data.shares import held_out_note, held_out_places
 from vkd.detection.annotations import Cleaned
@@ -23,6 +22,7 @@ from vkd.detection.config import DetectionConfig
 from vkd.detection.naming import aligned
 from vkd.detection.transforms import detection_training_transform, detection_transform
 from vkd.errors import FieldError
+from vkd.notes import say
 from vkd.training.spec import resolve
 
 

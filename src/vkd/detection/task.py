@@ -13,7 +13,6 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vkd.data.notes import say
 from vkd.detection.backbone_weights import load_backbone
 from vkd.detection.canvases import SIDE
 from vkd.detection.coco import CocoImages, detection_loader
@@ -30,6 +29,7 @@ from vkd.models.cost import model_cost
 from vkd.models.factory import create_model
 from vkd.models.start import start_from
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
+from vkd.notes import say
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
 
