@@ -20,8 +20,13 @@ from vkd.detection.coco import CocoImages, clean_place
 from vkd.detection.coco_folders import SplitPlace, coco_places
 from vkd.detection.config import DetectionConfig
 from vkd.detection.naming import aligned
-from vkd.detection.transforms import detection_training_transform, detection_transform
+from vkd.detection.transforms import (
+    DETECTOR_FORMAT,
+    detection_training_transform,
+    detection_transform,
+)
 from vkd.errors import FieldError
+from vkd.inputs import InputFormat
 from vkd.notes import say
 from vkd.training.spec import resolve
 
@@ -66,6 +71,7 @@ def read_detection(
     categories: Categories | None = None,
     splits: tuple[str, ...] = ("test",),
     num_classes: int = 0,
+    inputs: InputFormat = DETECTOR_FORMAT,
 ) -> dict[str, CocoImages]:
     """Return splits of a recipe's data.
 
@@ -74,6 +80,7 @@ def read_detection(
         categories: of a trained detector; those of the data when left out.
         splits: of train, validation and test.
         num_classes: of a trained detector that does not name its categories.
+        inputs: how the detector takes images that are not trained on.
 
     Raises:
         UserError: if data are not there, or hold categories that the detector does not know.
@@ -85,7 +92,7 @@ def read_detection(
         splits=splits,
         path=config.data_path,
         training_transform=detection_training_transform(config.augmentation, *sizes),
-        transform=detection_transform(*sizes),
+        transform=detection_transform(*sizes, inputs),
         categories=categories,
         num_classes=num_classes or config.num_classes,
         with_masks=config.token_label_weight > 0,
