@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from vkd.api.checkpoints import checkpoint_with_recipe
-from vkd.errors import FieldError, RunError, UserError
+from vkd.errors import FieldError, UserError
+from vkd.models.targets import check_new, written_whole
 from vkd.tasks import task_of
 from vkd.training.spec import NoOptions, resolve
 from vkd.training.task import Exported, Objects
@@ -42,10 +43,9 @@ def export(
         RunError: if the file cannot be written whole; then there is none.
     """
     target = Path(target)
+    check_new(target)
     if target.suffix not in (".onnx", ".pt2"):
         raise UserError(f"OUT must end in .onnx or .pt2, found {target}.")
-    if target.exists():
-        raise UserError(f"OUT: {target} exists already; name a new file.")
     for name, side in zip(("height", "width"), size, strict=True):
         if side < 0:
             raise FieldError(name, f"must be at least 0, found {side}.")
@@ -59,18 +59,9 @@ def export(
     exported = Exported(*resolve(spec.export)(config, read, size, objects))
     name = read.model_name or (config.model_names() | objects.given()).get("student", "")
     metadata = dict(exported.metadata) | {"versions": json.dumps(versions()), "architecture": name}
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"OUT: {target} cannot be made: {error.strerror}.") from None
-    partial = target.with_name(f"{target.stem}.partial{target.suffix}")
-    try:
-        _write(_program(exported), partial, exported, metadata)
-        partial.replace(target)
-    except OSError as error:
-        raise RunError(f"{target} could not be written: {error}.") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    program = _program(exported)
+    with written_whole(target) as (file,):
+        _write(program, file, exported, metadata)
     shapes = [f"{name} {tuple(part.shape)} {part.dtype}" for name, part in exported.inputs.items()]
     return [str(target), "takes: " + ", ".join(shapes), "gives: " + ", ".join(exported.outputs)]
 

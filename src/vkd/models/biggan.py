@@ -156,11 +156,18 @@ _CLASSES = "blocks.0.norm1.scale.weight"
 
 
 def options_of(state: dict[str, Tensor]) -> dict[str, Any]:
-    """Return the keyword arguments with which a generator fits weights."""
+    """Return the keyword arguments with which a generator fits weights.
+
+    Raises:
+        UserError: if none does.
+    """
+    outputs = state[_NOISE].shape[0]
+    if outputs % 64:
+        raise UserError(f"{_NOISE} has {outputs} rows; expected 64 times the channels.")
     return {
         "num_classes": len(state[_CLASSES]),
         "in_chans": len(state[_IMAGE]),
-        "channels": state[_NOISE].shape[0] // 64,
+        "channels": outputs // 64,
         "noise_dim": state[_NOISE].shape[1],
     }
 

@@ -11,19 +11,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vkd.errors import RunError, UserError
+from vkd.errors import UserError
 from vkd.models import biggan, deit
 from vkd.models.adapter import Adapter, State
 from vkd.models.fit import check_dimensions, check_fit, check_tensors, shortened
 from vkd.models.metadata import check_metadata
-from vkd.models.pickles import unpickled
+from vkd.models.pickles import read_pickled
+from vkd.models.targets import written_whole
 from vkd.models.vidt import checkpoint as vidt
 from vkd.models.wrappers import (
-    USUAL,
     below,
     fit_of,
-    flattened,
-    home_of,
     left_out,
     parallel_prefix,
     plain_name,
@@ -132,6 +130,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     file = checkpoint_file(path)
     stored, home, metadata = _read(file)
+    if not stored:
+        raise UserError(f"{shortened(file, 120)} holds no weights.")
     check_metadata(metadata, file)
     check_tensors(stored, file)
     adapter, prefix = _recognised(stored, home)
@@ -198,35 +198,28 @@ def _read(file: Path) -> tuple[State, str, dict[str, str]]:
     """All tensors of a weights file, the prefix of those that are meant, and its metadata."""
     try:
         with safe_open(file, framework="pt") as opened:
-            state = {plain_name(name): opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            names = opened.keys()
+            state = {plain_name(name): opened.get_tensor(name) for name in names}
             return state, "", opened.metadata() or {}
     except SafetensorError as error:
         if file.suffix == ".safetensors":
             raise UserError(f"{file} is not a safetensors file: {error}.") from None
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}.") from None
-    saved = unpickled(file)
-    home = home_of(saved)
-    if home is None:
-        raise UserError(
-            f"{shortened(file, 100)} holds no weights: expected tensors by name, alone or under "
-            f"{', '.join(USUAL)} or the like; found {_described(saved)}."
-        )
-    return flattened(saved), home, {}
-
-
-def _described(saved: Any) -> str:
-    if not isinstance(saved, Mapping):
-        return f"a {type(saved).__name__}"
-    return shortened(", ".join(map(str, saved)) or "nothing", 60)
+    state, home = read_pickled(file)
+    return state, home, {}
 
 
 def checkpoint_file(path: str | Path) -> Path:
     """Return the weights file that a file or run folder names."""
     file = Path(path)
-    file = file / "model.safetensors" if file.is_dir() else file
-    if not file.is_file():
-        raise UserError(f"There is no checkpoint at {file}.")
+    try:
+        file = file / "model.safetensors" if file.is_dir() else file
+        is_there = file.is_file()
+    except OSError:  # of a name that is too long, for example
+        is_there = False
+    if not is_there:
+        raise UserError(f"There is no checkpoint at {shortened(file, 200)}.")
     return file
 
 
@@ -240,24 +233,9 @@ def write_converted(checkpoint: Checkpoint, target: Path, metadata: dict[str, st
     parts = {target: checkpoint.state}
     if checkpoint.projections:
         parts[target.with_name(f"{target.stem}-projection.safetensors")] = checkpoint.projections
-    for file in parts:
-        if file.exists():
-            raise UserError(f"{file} exists already; name a new file.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{target} cannot be made: {error.strerror}.") from None
-    partial = [file.with_name(f"{file.name}.partial") for file in parts]
-    try:
-        for file, tensors in zip(partial, parts.values(), strict=True):
+    with written_whole(*parts) as files:
+        for file, tensors in zip(files, parts.values(), strict=True):
             # A slice shares its storage with the whole; safetensors stores each tensor by itself.
             whole = {k: v.detach().contiguous().clone() for k, v in tensors.items()}
             save_file(whole, file, metadata)
-        for file, final in zip(partial, parts, strict=True):
-            file.replace(final)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{target} could not be written: {error}.") from None
-    finally:
-        for file in partial:
-            file.unlink(missing_ok=True)
     return list(parts)

@@ -4,13 +4,18 @@ import argparse
 import pickle
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path, PosixPath
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vkd.errors import UserError
+from vkd.models.adapter import State
 from vkd.models.arrays import STAND_INS
+from vkd.models.fit import shortened
+from vkd.models.wrappers import USUAL, flattened, home_of
 
 # What checkpoints hold beside tensors: flags and paths. None of these can run code when it is
 # unpickled.
@@ -22,13 +27,37 @@ _HARMLESS: list[Any] = [
 ]
 
 
-def unpickled(file: Path) -> Any:
-    """Return what a file of ``torch.save`` holds; NumPy's arrays as ``vkd.models.arrays.Array``.
+def read_pickled(file: Path) -> tuple[State, str]:
+    """Return all tensors of a file by dotted names, and the prefix of those that are meant.
 
     Raises:
-        UserError: if it is none, or its pickle needs anything that is not a tensor or a plain
-            value; nothing of it is run.
+        UserError: if it holds no weights by name, or is none of PyTorch's files, or would run code.
     """
+    saved = _unpickled(file)
+    found, home = dict(flattened(saved)), home_of(saved)
+    if home is None:
+        raise UserError(
+            f"{shortened(file, 100)} holds no weights: expected tensors by name, alone or under "
+            f"{', '.join(USUAL)} or the like; found {_described(saved)}."
+        )
+    state = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    odd = [name for name in found.keys() - state.keys() if name.startswith(home)]
+    if odd:
+        raise UserError(
+            f"{shortened(file, 120)}: {shortened(odd[0], 60)} is an array of something else than "
+            "plain numbers."
+        )
+    return state, home
+
+
+def _described(saved: Any) -> str:
+    if not isinstance(saved, Mapping):
+        return f"one {type(saved).__name__}"
+    return shortened(", ".join(map(str, saved)) or "nothing", 60)
+
+
+def _unpickled(file: Path) -> Any:
+    """What a file of ``torch.save`` holds; NumPy's arrays as ``Array``."""
     try:
         with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the versions of pickles

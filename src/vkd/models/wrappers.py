@@ -38,20 +38,23 @@ def plain_name(key: str) -> str:
     return key
 
 
-def flattened(saved: Any, prefix: str = "", depth: int = 0) -> State:
-    """Return all tensors of nested dicts by dotted names; what has no name is left out."""
-    found: State = {}
+def flattened(saved: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor | Array]]:
+    """Yield all tensors and arrays of nested dicts by dotted names; what has no name is left out.
+
+    Arrays of plain numbers come as tensors.
+    """
     if not isinstance(saved, Mapping) or depth > _DEEPEST:
-        return found
+        return
     for key, value in saved.items():
         if not isinstance(key, str):
             continue
-        value = value.tensor() if isinstance(value, Array) else value
-        if isinstance(value, Tensor):
-            found[prefix + plain_name(key)] = value
+        if isinstance(value, Array):
+            numbers = value.tensor()
+            value = value if numbers is None else numbers
+        if isinstance(value, Tensor | Array):
+            yield prefix + plain_name(key), value
         else:
-            found |= flattened(value, f"{prefix}{key}.", depth + 1)
-    return found
+            yield from flattened(value, f"{prefix}{key}.", depth + 1)
 
 
 def home_of(saved: Any) -> str | None:
