@@ -86,7 +86,7 @@ class Checkpoint:
     def fitted(self, names: Mapping[str, Tensor]) -> "FittedWeights":
         """Return the weights of a network by its names, out of the wrappers around them.
 
-        Those that come nearest, where none fit it.
+        Where none come near it, those that are meant without a network to fit.
 
         Args:
             names: the network's own weights, as its ``state_dict``.
@@ -98,7 +98,9 @@ class Checkpoint:
         state, prefix = self.state, self.prefix
         nearest = prefix_of(self.stored, expected)
         other = below(self.stored, nearest)
-        if fit_of(other, expected) > fit_of(state, expected):
+        fit = fit_of(other, expected)
+        # Fewer than half of the names are those that any two networks share.
+        if 2 * fit[1] >= len(expected) and fit > fit_of(state, expected):
             state, prefix = other, nearest
         state = {own.get(name, name): value for name, value in state.items()}
         return FittedWeights(state, left_out(self.stored, prefix))

@@ -87,10 +87,12 @@ def _built(name: str, checkpoint: Checkpoint, options: dict[str, Any]) -> nn.Mod
     # What a model makes of odd sizes is of no fixed kind.
     except Exception as error:
         asked = ", ".join(f"{option} {value}" for option, value in options.items())
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        owner = checkpoint.model_name
         raise UserError(
-            f"{shortened(checkpoint.file, 100)} asks for {name} with {shortened(asked, 70)}, which "
-            f"cannot be built: {shortened(reason, 70)}."
+            f"{shortened(checkpoint.file, 100)} holds weights {f'of {owner}, ' if owner else ''}"
+            f"with which no {shortened(name, 40)} can be built ({shortened(asked, 60)}): "
+            f"{shortened(reason, 60)}."
         ) from None
 
 

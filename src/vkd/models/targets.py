@@ -21,7 +21,9 @@ def check_new(target: Path) -> None:
 
 
 def _impossible(target: Path, error: OSError) -> UserError:
-    return UserError(f"OUT: {shortened(target, 150)} cannot be made: {error.strerror}.")
+    is_below_file = isinstance(error, FileExistsError | NotADirectoryError)
+    reason = "its folder is a file" if is_below_file else error.strerror
+    return UserError(f"OUT: {shortened(target, 150)} cannot be made: {reason}.")
 
 
 @contextmanager
