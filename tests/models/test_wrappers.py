@@ -1,4 +1,4 @@
-"""Weights inside dicts and wrappers of any kind and order, by the names of the network they are for."""
+"""Weights inside dicts and wrappers of any kind and order, found by a network's own names."""
 
 import argparse
 import json
@@ -42,7 +42,8 @@ class Holding(nn.Module):
 # Each takes a module and returns one that holds it.
 WRAPPERS = {
     "DataParallel": nn.DataParallel,
-    "compile": lambda module: torch.compile(module),
+    # Compiled twice in a row a module is none any more.
+    "compile": lambda module: module if hasattr(module, "_orig_mod") else torch.compile(module),
     "average": AveragedModel,
     "Lightning": lambda module: Holding(module, "net"),
     "own name": lambda module: Holding(module, "my_classifier"),
