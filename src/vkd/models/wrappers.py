@@ -60,13 +60,15 @@ def flattened(saved: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[st
 def home_of(saved: Any) -> str | None:
     """Return the prefix of the dict that holds a file's weights; None where there is none.
 
-    Of several the preferred one, if it has at least half as many tensors as any other.
+    Of several the preferred one, and an inner one, if it has at least half as many tensors as any
+    other.
     """
     counts = dict(_homes(saved))
     if not counts:
         return None
     enough = max(counts.values()) / 2
-    return min((home for home, count in counts.items() if count >= enough), key=_rank)
+    full = [home for home, count in counts.items() if count >= enough]
+    return min(full, key=lambda home: (*_rank(home), len(_ORDER)))
 
 
 def _homes(saved: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
@@ -90,7 +92,7 @@ def below(stored: State, prefix: str) -> State:
 def unwrappings(stored: State, prefix: str) -> Iterator[str]:
     """Return a prefix and those of all holders below it, outermost and preferred first."""
     yield prefix
-    names = {key.removeprefix(prefix).split(".")[0] for key in stored if key.startswith(prefix)}
+    names = {key.split(".")[0] for key in below(stored, prefix)}
     for name in HOLDERS:
         if name in names:
             yield from unwrappings(stored, f"{prefix}{name}.")
