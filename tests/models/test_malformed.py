@@ -99,7 +99,6 @@ CONTENTS = {
     "one tensor": torch.ones(2),
     "nothing": {},
     "none": None,
-    "another name": {"my_weights": {"w": torch.ones(2)}},
     "deep": nested(200),
     "endless": endless(),
 }

@@ -55,6 +55,7 @@ DICTS = {
     "state_dict": lambda content: {"state_dict": content, "args": argparse.Namespace(lr=1.0)},
     "net": lambda content: {"net": content, "optimizer": {"state": {0: torch.ones(3)}}},
     "ema": lambda content: {"state_dict": Small().state_dict(), "state_dict_ema": content},
+    "own name": lambda content: {"my_weights": content, "another": {"w": torch.ones(2)}},
     "teacher": lambda content: {"teacher": Small().state_dict(), "student": content},
 }
 

@@ -35,7 +35,7 @@ def read_pickled(file: Path) -> tuple[State, str]:
     """
     saved = _unpickled(file)
     found, home = dict(flattened(saved)), home_of(saved)
-    if home is None:
+    if not found:
         raise UserError(
             f"{shortened(file, 100)} holds no weights: expected tensors by name, alone or under "
             f"{', '.join(USUAL)} or the like; found {_described(saved)}."

@@ -57,18 +57,16 @@ def flattened(saved: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[st
             yield from flattened(value, f"{prefix}{key}.", depth + 1)
 
 
-def home_of(saved: Any) -> str | None:
-    """Return the prefix of the dict that holds a file's weights; None where there is none.
+def home_of(saved: Any) -> str:
+    """Return the prefix of the dict that holds a file's weights; empty if it has no usual name.
 
     Of several the preferred one, and an inner one, if it has at least half as many tensors as any
     other.
     """
     counts = dict(_homes(saved))
-    if not counts:
-        return None
-    enough = max(counts.values()) / 2
+    enough = max(counts.values(), default=0) / 2
     full = [home for home, count in counts.items() if count >= enough]
-    return min(full, key=lambda home: (*_rank(home), len(_ORDER)))
+    return min(full, key=lambda home: (*_rank(home), len(_ORDER)), default="")
 
 
 def _homes(saved: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, int]]:
