@@ -25,6 +25,8 @@ from vkd.inputs import InputFormat
 from vkd.models.checkpoints import Checkpoint, load_checkpoint
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model, fitting_options
+from vkd.models.fit import shortened
+from vkd.models.metadata import check_count
 from vkd.notes import say
 from vkd.training.spec import NoOptions
 from vkd.training.task import Exported, Objects
@@ -68,6 +70,7 @@ def input_format(config: ClassificationConfig, checkpoint: Checkpoint) -> InputF
     """
     if checkpoint.inputs:
         found = InputFormat.from_dict(checkpoint.inputs)
+        found = found if found.size else replace(found, size=student_format(config).size)
         # Files of earlier versions say nothing of the crop, which photographs had.
         is_former = "crop" not in checkpoint.inputs and found.channels == IMAGENET.channels
         return replace(found, crop=IMAGENET.crop) if is_former else found
@@ -115,19 +118,36 @@ def predict(
         raise FieldError("batch_size", f"must be at least 1, found {options.batch_size}.")
     model = _model(config, checkpoint, objects)
     inputs = input_format(config, checkpoint)
+    outputs = _outputs(model, inputs, checkpoint)
+    names = checkpoint.classes or _imagenet_names(outputs)
+    check_count(names, outputs, "classes", checkpoint.file)
     prepare, mode = _preparation(inputs), "L" if inputs.channels == 1 else "RGB"
 
     def answer(files: list[str], pictures: list[Image.Image]) -> list[dict[str, Any]]:
         with torch.no_grad():
             probabilities = model(torch.stack([prepare(picture) for picture in pictures]))
         best, indices = probabilities.softmax(1).max(1)
-        names = checkpoint.classes or _imagenet_names(probabilities.shape[1])
         return [
             {"image": file, "class": names[index], "probability": round(score, 4)}
             for file, score, index in zip(files, best.tolist(), indices.tolist(), strict=True)
         ]
 
     return answer_in_batches(images, options.batch_size, answer, mode)
+
+
+def _outputs(model: nn.Module, inputs: InputFormat, checkpoint: Checkpoint) -> int:
+    """How many outputs a classifier has, tried with an image of the format."""
+    shape = (inputs.channels, *(inputs.size or (1, 1)))
+    try:
+        with torch.no_grad():
+            return model(torch.zeros(1, *shape)).shape[1]
+    except (AssertionError, RuntimeError, ValueError) as error:
+        source = "as its metadata inputs say" if checkpoint.inputs else "its file names no others"
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"{shortened(checkpoint.file, 120)}: its model does not take images {shape}, {source}: "
+            f"{shortened(reason, 90)}."
+        ) from None
 
 
 def _preparation(inputs: InputFormat) -> v2.Transform:

@@ -26,6 +26,7 @@ from vkd.errors import FieldError, UserError
 from vkd.inputs import InputFormat
 from vkd.models.checkpoints import Checkpoint, load_checkpoint
 from vkd.models.factory import create_model
+from vkd.models.metadata import check_count
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
 from vkd.notes import say
 from vkd.training.task import Exported, Objects
@@ -51,7 +52,7 @@ def evaluate(
     if objects.data:
         images = objects.data["test"]
     else:
-        known = categories_in(checkpoint)
+        known = categories_in(checkpoint, model.num_classes)
         images = read_detection(
             config, known, num_classes=model.num_classes, inputs=input_format(config, checkpoint)
         )["test"]
@@ -90,10 +91,23 @@ def input_format(config: DetectionConfig, checkpoint: Checkpoint) -> InputFormat
     return InputFormat.from_dict(saved) if saved else DETECTOR_FORMAT
 
 
-def categories_in(checkpoint: Checkpoint) -> Categories | None:
-    """Return the classes that a checkpoint names, if it does."""
+def _categories(checkpoint: Checkpoint, model: ViDT | ViDTWithoutNeck) -> Categories:
+    """The classes that a checkpoint names; else what is usual for as many."""
+    return categories_in(checkpoint, model.num_classes) or default_categories(model.num_classes)
+
+
+def categories_in(checkpoint: Checkpoint, num_classes: int) -> Categories | None:
+    """Return the classes that a checkpoint names, if it does.
+
+    Raises:
+        UserError: if these are not as many as its detector has.
+    """
     saved = checkpoint.metadata.get("categories")
-    return Categories(**json.loads(saved)) if saved else None
+    if not saved:
+        return None
+    found = Categories(**json.loads(saved))
+    check_count(found.names, num_classes, "categories", checkpoint.file)
+    return found
 
 
 def predict(
@@ -119,7 +133,9 @@ def predict(
     settings = {"checkpoint": str(checkpoint.file), "threshold": options.threshold}
     drawings = new_drawings(images, options.output, settings)
     model = load_detector(config, checkpoint, objects).eval()
-    categories = categories_in(checkpoint) or default_categories(model.num_classes)
+    categories = categories_in(checkpoint, model.num_classes) or default_categories(
+        model.num_classes
+    )
     inputs = input_format(config, checkpoint)
     prepare = detection_transform(config.short_side, config.long_side, inputs)
 
@@ -189,7 +205,9 @@ def export_inputs(
         "mask": torch.zeros(2, height, width, dtype=torch.bool),
     }
     model = load_detector(config, checkpoint, objects)
-    categories = categories_in(checkpoint) or default_categories(model.num_classes)
+    categories = categories_in(checkpoint, model.num_classes) or default_categories(
+        model.num_classes
+    )
     prepared = replace(input_format(config, checkpoint), size=(height, width))
     metadata = {
         "categories": json.dumps(asdict(categories)), "inputs": json.dumps(prepared.as_dict())

@@ -20,6 +20,7 @@ from vkd.generation.task import generator_cost
 from vkd.models.biggan import Generator
 from vkd.models.checkpoints import Checkpoint, load_checkpoint
 from vkd.models.factory import create_model
+from vkd.models.metadata import check_count
 from vkd.training.spec import NoOptions
 from vkd.training.task import Exported, Objects
 
@@ -92,6 +93,7 @@ def predict(
         raise FieldError("output", f"{target} exists already; name a new file or folder.")
     model = load_generator(config, checkpoint, objects).eval()
     names = checkpoint.classes or [str(label) for label in range(model.num_classes)]
+    check_count(names, model.num_classes, "classes", checkpoint.file)
     chosen = _chosen(options.classes, names)
     labels = torch.tensor(chosen).repeat_interleave(options.count)
     generated = _generate(model, labels, options.seed)

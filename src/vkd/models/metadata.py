@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,15 @@ def check_metadata(metadata: Mapping[str, str], file: Path) -> None:
             raise UserError(
                 f"{shortened(file, 120)}: its metadata {entry} is {shown}; expected {expected}."
             )
+
+
+def check_count(names: Sequence[str], outputs: int, entry: str, file: Path) -> None:
+    """Raise ``UserError`` if a file names another number of classes than its weights have."""
+    if len(names) != outputs:
+        raise UserError(
+            f"{shortened(file, 120)}: its metadata {entry} names {len(names)} classes and its "
+            f"weights have {outputs}."
+        )
 
 
 def _is_recipe(value: Any) -> bool:
