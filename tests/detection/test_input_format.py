@@ -12,6 +12,7 @@ from vkd import create_model
 from vkd.detection import inference
 from vkd.detection.config import DetectionConfig
 from vkd.detection.task import DetectionTask
+from vkd.errors import FieldError
 from vkd.models.checkpoints import read_checkpoint
 from vkd.recipe import config_of, read_recipe
 
@@ -88,3 +89,17 @@ def test_images_of_another_size_than_in_training_are_said(tmp_path, caplog):
     inference.input_format(DetectionConfig(short_side=480, long_side=800), checkpoint)
     assert "'short_side': 96" in caplog.text
     assert "'short_side': 480" in caplog.text
+
+
+def test_a_teacher_of_other_images_is_refused_and_one_of_the_same_is_not(tmp_path, vkd):
+    for name, inputs in (("own", OWN), ("none", {})):
+        (tmp_path / name).mkdir()
+        file = file_of(tmp_path / name, inputs)
+        fields = {"teacher": "vidt_digits", "teacher_checkpoint": str(file)}
+        config = config_of(read_recipe("digits-detection") | fields)
+        with few_canvases(2, 2, 2):
+            if inputs:
+                with pytest.raises(FieldError, match="takes images of mean"):
+                    DetectionTask(config)
+            else:
+                DetectionTask(config)

@@ -116,6 +116,15 @@ def test_a_network_in_wrappers_takes_weights_without(tmp_path):
         assert_equal(found.state_dict(), network.state_dict())
 
 
+def test_parts_that_are_compiled_alone_are_found(tmp_path):
+    network, compiled = Small(), Small()
+    compiled.load_state_dict(network.state_dict())
+    compiled.model = torch.compile(compiled.model)
+    torch.save(compiled.state_dict(), tmp_path / "w.pth")
+    found = load_checkpoint(Small(), tmp_path / "w.pth")
+    assert_equal(found.state_dict(), network.state_dict())
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_model_of_timm_is_made_for_the_classes_and_channels_within(tmp_path, suffix):
     network = timm.create_model("test_resnet", num_classes=7, in_chans=1)

@@ -5,6 +5,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path, PosixPath
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from vkd.errors import UserError
 from vkd.models.adapter import State
-from vkd.models.arrays import STAND_INS
+from vkd.models.arrays import STAND_INS, Array
 from vkd.models.fit import shortened
 from vkd.models.wrappers import USUAL, flattened, home_of
 
@@ -40,14 +41,14 @@ def read_pickled(file: Path) -> tuple[State, str]:
             f"{shortened(file, 100)} holds no weights: expected tensors by name, alone or under "
             f"{', '.join(USUAL)} or the like; found {_described(saved)}."
         )
-    state = {name: value for name, value in found.items() if isinstance(value, Tensor)}
-    odd = [name for name in found.keys() - state.keys() if name.startswith(home)]
-    if odd:
-        raise UserError(
-            f"{shortened(file, 120)}: {shortened(odd[0], 60)} is an array of something else than "
-            "plain numbers."
-        )
-    return state, home
+    weights = reduce(lambda holder, step: holder[step], home.split(".")[:-1], saved)
+    for name, value in weights.items():
+        if isinstance(value, Array) and value.tensor() is None:
+            raise UserError(
+                f"{shortened(file, 120)}: {shortened(f'{home}{name}', 60)} is an array of "
+                "something else than plain numbers."
+            )
+    return {name: value for name, value in found.items() if isinstance(value, Tensor)}, home
 
 
 def _described(saved: Any) -> str:
