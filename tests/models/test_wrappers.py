@@ -147,6 +147,16 @@ def test_what_lies_beside_is_said_once_and_what_is_alone_is_not(tmp_path, caplog
     assert "teacher.model.weight" in record.getMessage()
 
 
+def test_what_is_not_converted_is_said(tmp_path, caplog):
+    average = Small()
+    torch.save({"state_dict": Small().state_dict(), "state_dict_ema": average.state_dict()},
+               tmp_path / "w.pth")  # fmt: skip
+    (file,) = convert(str(tmp_path / "w.pth"), str(tmp_path / "out.safetensors"))
+    assert_equal(load_file(file), average.state_dict())
+    (record,) = caplog.records
+    assert "below state_dict_ema are taken; 4 tensors beside them" in record.getMessage()
+
+
 def test_a_teacher_of_the_same_kind_is_not_taken_for_the_student(tmp_path):
     network, teacher = Small(), Small()
     state = Holding(network, "anything", beside=teacher).state_dict()

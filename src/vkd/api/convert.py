@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vkd.models import create_model
 from vkd.models.checkpoints import read_checkpoint, write_converted
+from vkd.notes import say
 from vkd.recipe import read_recipe
 
 # The recipe that a converted model belongs to, so that it can be evaluated right away.
@@ -35,6 +36,8 @@ def convert(source: str, target: str) -> list[Path]:
     metadata = checkpoint.metadata | {"architecture": checkpoint.model_name or name}
     if name:
         create_model(name, checkpoint, **checkpoint.options)
+    else:
+        say(checkpoint.file, checkpoint.notes)
     if name in _RECIPES and "recipe" not in metadata:
         fields = read_recipe(_RECIPES[name]) | {"student": name}
         metadata["recipe"] = json.dumps(fields)

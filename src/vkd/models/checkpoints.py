@@ -83,6 +83,11 @@ class Checkpoint:
         """The name of the model as the file has it; empty where it does not say."""
         return self.metadata.get("architecture", "")
 
+    @property
+    def notes(self) -> list[str]:
+        """What to say of the weights that lie beside ``state`` in the file."""
+        return left_out(self.stored, self.prefix)
+
     def fitted(self, names: Mapping[str, Tensor]) -> "FittedWeights":
         """Return the weights of a network by its names, out of the wrappers around them.
 
