@@ -1,11 +1,10 @@
 """What the system refuses to write is a sentence with exit code 1, of every command."""
 
-import resource
 import sys
 
 import pytest
 
-from support.commands import run_here, run_python
+from support.commands import run_python
 from vkd.errors import RunError, refusal_of_the_system
 
 # A file may have so many bytes; writing more fails, as it does where a disk is full.

@@ -109,12 +109,18 @@ def test_an_exported_detector_finds_the_same_boxes(short_run, exported, suffix):
         import onnxruntime
 
         session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
+        says = session.get_modelmeta().custom_metadata_map
         found = session.run(None, {"images": images.numpy(), "mask": mask.numpy()})
         logits, boxes = (torch.from_numpy(part) for part in found)
     else:
-        logits, boxes = torch.export.load(target).module()(images, mask)
+        says = {"categories": "", "inputs": "", "architecture": ""}
+        logits, boxes = torch.export.load(target, extra_files=says).module()(images, mask)
     torch.testing.assert_close(logits, expected["pred_logits"], atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(boxes, expected["pred_boxes"], atol=1e-3, rtol=1e-3)
+    assert json.loads(says["categories"])["names"] == [str(digit) for digit in range(10)]
+    assert json.loads(says["inputs"])["size"] == [64, 80]
+    assert json.loads(says["inputs"])["std"] == pytest.approx([0.229, 0.224, 0.225])
+    assert says["architecture"] in ("vidt_digits", b"vidt_digits")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Using a trained classifier: its metrics, classes of image files, and its export."""
 
+import json
 import time
 from collections.abc import Iterator, Sized
 from dataclasses import replace
@@ -9,7 +10,7 @@ import timm
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 from torchvision.transforms import v2
 
 from vkd.classification.config import ClassificationConfig
@@ -17,7 +18,6 @@ from vkd.classification.data import read_splits, student_format
 from vkd.classification.names import places_of_labels
 from vkd.classification.spec import ClassificationPrediction
 from vkd.classification.task import evaluate_classifier, evaluation_loader
-from vkd.data.notes import say
 from vkd.data.prediction import answer_in_batches
 from vkd.data.transforms import IMAGENET, evaluation_transform, whole_transform
 from vkd.errors import FieldError, UserError
@@ -25,8 +25,11 @@ from vkd.inputs import InputFormat
 from vkd.models.checkpoints import Checkpoint, load_checkpoint
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model, fitting_options
+from vkd.models.fit import shortened
+from vkd.models.metadata import check_count
+from vkd.notes import say
 from vkd.training.spec import NoOptions
-from vkd.training.task import Objects
+from vkd.training.task import Exported, Objects
 
 
 def evaluate(
@@ -67,6 +70,7 @@ def input_format(config: ClassificationConfig, checkpoint: Checkpoint) -> InputF
     """
     if checkpoint.inputs:
         found = InputFormat.from_dict(checkpoint.inputs)
+        found = found if found.size else replace(found, size=student_format(config).size)
         # Files of earlier versions say nothing of the crop, which photographs had.
         is_former = "crop" not in checkpoint.inputs and found.channels == IMAGENET.channels
         return replace(found, crop=IMAGENET.crop) if is_former else found
@@ -114,19 +118,36 @@ def predict(
         raise FieldError("batch_size", f"must be at least 1, found {options.batch_size}.")
     model = _model(config, checkpoint, objects)
     inputs = input_format(config, checkpoint)
+    outputs = _outputs(model, inputs, checkpoint)
+    names = checkpoint.classes or _imagenet_names(outputs)
+    check_count(names, outputs, "classes", checkpoint.file)
     prepare, mode = _preparation(inputs), "L" if inputs.channels == 1 else "RGB"
 
     def answer(files: list[str], pictures: list[Image.Image]) -> list[dict[str, Any]]:
         with torch.no_grad():
             probabilities = model(torch.stack([prepare(picture) for picture in pictures]))
         best, indices = probabilities.softmax(1).max(1)
-        names = checkpoint.classes or _imagenet_names(probabilities.shape[1])
         return [
             {"image": file, "class": names[index], "probability": round(score, 4)}
             for file, score, index in zip(files, best.tolist(), indices.tolist(), strict=True)
         ]
 
     return answer_in_batches(images, options.batch_size, answer, mode)
+
+
+def _outputs(model: nn.Module, inputs: InputFormat, checkpoint: Checkpoint) -> int:
+    """How many outputs a classifier has, tried with an image of the format."""
+    shape = (inputs.channels, *(inputs.size or (1, 1)))
+    try:
+        with torch.no_grad():
+            return model(torch.zeros(1, *shape)).shape[1]
+    except (AssertionError, RuntimeError, ValueError) as error:
+        source = "as its metadata inputs say" if checkpoint.inputs else "its file names no others"
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"{shortened(checkpoint.file, 120)}: its model does not take images {shape}, {source}: "
+            f"{shortened(reason, 90)}."
+        ) from None
 
 
 def _preparation(inputs: InputFormat) -> v2.Transform:
@@ -143,8 +164,8 @@ def _imagenet_names(count: int) -> list[str]:
 
 def export_inputs(
     config: ClassificationConfig, checkpoint: Checkpoint, size: tuple[int, int], objects: Objects
-) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
-    """Return the classifier, an example of its inputs, and its output's name.
+) -> Exported:
+    """Return the classifier with its classes, where it has names of them, and its input format.
 
     Args:
         config: the recipe that the checkpoint belongs to.
@@ -158,4 +179,8 @@ def export_inputs(
     shape = (inputs.channels, height, width)
     fitting = (shape, len(checkpoint.classes)) if checkpoint.classes else ()
     model = _model(config, checkpoint, objects, *fitting)
-    return model, {"images": torch.zeros(2, *shape)}, ["logits"]
+    prepared = replace(inputs, size=(height, width)).as_dict() | {"shape": shape}
+    metadata = {"inputs": json.dumps(prepared)}
+    if checkpoint.classes:
+        metadata["classes"] = json.dumps(checkpoint.classes)
+    return Exported(model, {"images": torch.zeros(2, *shape)}, ["logits"], metadata)

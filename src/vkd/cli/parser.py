@@ -41,7 +41,16 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise ``UserError`` with what argparse or jsonargparse found."""
+        if required := re.search(r"arguments are required: (.+)$", str(message)):
+            names = [self._as_typed(name) for name in required[1].split(", ")]
+            raise UserError(f"{' and '.join(names)} {'are' if names[1:] else 'is'} required.")
         raise UserError(_one_sentence(str(message)))
+
+    def _as_typed(self, name: str) -> str:
+        """An argument as the help shows it: a flag, or the word in capitals."""
+        words = {action.dest: action.metavar for action in self._actions if action.metavar}
+        is_flag = any(f"--{name}" in action.option_strings for action in self._actions)
+        return f"--{_dashed(name)}" if is_flag else str(words.get(name, name))
 
     def format_help(self, *args: Any) -> str:
         """Return the help with flags as users type them."""
@@ -70,9 +79,6 @@ def _one_sentence(message: str) -> str:
     value = re.search(r"Got value: (.*)", message) or re.search(r"value: (\S+)", message)
     expected = re.search(r"Expected an? <class '(\w+)'>", message)
     choices = re.search(r"(?:typing\.)?Literal\[([^\]]*)\]", message)
-    if required := re.search(r"arguments are required: (\w+)$", message):
-        name = required[1]
-        return f"{name.upper() if name.endswith('s') else '--' + name} is required."
     if key is None:
         return " ".join(message.split())
     flag = "--" + _dashed(key[1])

@@ -2,10 +2,12 @@
 
 from vkd.errors import UserError
 from vkd.models import HUB, create_model
-from vkd.models.checkpoints import read_checkpoint
+from vkd.models.checkpoints import FittedWeights, read_checkpoint
+from vkd.models.fit import shortened
 from vkd.models.vidt.checkpoint import body_weights
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
 from vkd.models.vidt.variants import BACKBONES
+from vkd.notes import say
 
 
 def load_backbone(model: ViDT | ViDTWithoutNeck, name: str, checkpoint: str) -> None:
@@ -20,15 +22,15 @@ def load_backbone(model: ViDT | ViDTWithoutNeck, name: str, checkpoint: str) -> 
         UserError: if timm publishes none of its size, or a file does not fit.
         RunError: if the hub cannot be reached.
     """
+    body = model.backbone
+    expected = body.state_dict()
     if checkpoint == HUB:
         if name not in BACKBONES:
             raise UserError(f"timm publishes no Swin of {name}'s size; name a file.")
-        swin = create_model(BACKBONES[name], HUB).state_dict()
+        found = FittedWeights(create_model(BACKBONES[name], HUB).state_dict(), [])
     else:
-        swin = read_checkpoint(checkpoint).state
-    weights = body_weights(swin)
-    body = model.backbone
-    expected = body.state_dict()
+        found = read_checkpoint(checkpoint).fitted(expected)
+    weights = body_weights(found.state)
     # The last merging makes maps of another width than Swin's, and detection tokens are new.
     last = f"layers.{len(body.layers) - 1}.downsample."
     own = [key for key in expected if ".det_pos_linear." in key or key.startswith(("det_", last))]
@@ -38,5 +40,9 @@ def load_backbone(model: ViDT | ViDTWithoutNeck, name: str, checkpoint: str) -> 
         if key not in expected or expected[key].shape != weights[key].shape
     ]  # fmt: skip
     if wrong:
-        raise UserError(f"{checkpoint} does not fit {name}: {', '.join(wrong[:5])}.")
+        raise UserError(
+            f"{shortened(checkpoint, 100)} does not fit {name}: {len(wrong)} of the "
+            f"{len(expected)} tensors of its body are missing or others: {', '.join(wrong[:2])}."
+        )
     body.load_state_dict(weights, strict=False)
+    say(checkpoint, found.notes)

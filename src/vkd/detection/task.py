@@ -14,7 +14,6 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vkd.data.notes import say
 from vkd.detection.backbone_weights import load_backbone
 from vkd.detection.canvases import SIDE
 from vkd.detection.coco import CocoImages, detection_loader
@@ -24,15 +23,21 @@ from vkd.detection.metrics import average_precision
 from vkd.detection.module import DetectionModule
 from vkd.detection.postprocess import best_detections, coco_records
 from vkd.detection.tokens import TokenLoss, TokenTeacher
+from vkd.detection.transforms import DETECTOR_FORMAT
 from vkd.errors import FieldError, as_user_error
+from vkd.inputs import InputFormat
 from vkd.methods.build import build_method, check_signals
 from vkd.methods.method import Method, Sizes
+from vkd.models.checkpoints import read_checkpoint
 from vkd.models.cost import model_cost
-from vkd.models.factory import create_model
+from vkd.models.factory import HUB, create_model
 from vkd.models.start import start_from
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
+from vkd.notes import say
 from vkd.training.reading import read
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
+
+SIZES = ("short_side", "long_side")
 
 
 class DetectionTask(Task):
@@ -100,8 +105,12 @@ class DetectionTask(Task):
         return evaluate_detector(predict, batches, accelerator, self.splits["validation"])[0]
 
     def metadata(self) -> dict[str, str]:
-        """Return what using the weights needs to know: names and ids of categories."""
-        return {"categories": json.dumps(asdict(self.categories))}
+        """Return what using the weights needs to know: categories and how images are prepared."""
+        sizes = {name: vars(self.config)[name] for name in SIZES}
+        return {
+            "categories": json.dumps(asdict(self.categories)),
+            "inputs": json.dumps(DETECTOR_FORMAT.as_dict() | sizes),
+        }
 
     def sources(self) -> dict[str, str]:
         """Return a digest of the training objects, and of the names of their pictures."""
@@ -168,7 +177,7 @@ def _student(config: DetectionConfig, num_classes: int) -> nn.Module:
 
 
 def _teacher(config: DetectionConfig, student: nn.Module, objects: Objects) -> TokenTeacher:
-    model = objects.teacher or create_model(config.teacher, config.teacher_checkpoint)
+    model = objects.teacher or _loaded_teacher(config)
     if not isinstance(model, ViDT):
         raise FieldError("teacher", f"{config.teacher} is no ViDT with a neck.")
     own = cast(ViDT, student).num_det_tokens
@@ -179,6 +188,20 @@ def _teacher(config: DetectionConfig, student: nn.Module, objects: Objects) -> T
             f"{config.student} {own}; the numbers must be equal.",
         )
     return TokenTeacher(model)
+
+
+def _loaded_teacher(config: DetectionConfig) -> nn.Module:
+    if config.teacher_checkpoint == HUB:
+        return create_model(config.teacher, HUB)
+    read = read_checkpoint(config.teacher_checkpoint)
+    own = InputFormat.from_dict(read.inputs) if read.inputs else DETECTOR_FORMAT
+    if (own.mean, own.std) != (DETECTOR_FORMAT.mean, DETECTOR_FORMAT.std):
+        raise FieldError(
+            "teacher_checkpoint",
+            f": {config.teacher_checkpoint[-90:]} takes images of mean {own.mean} and std "
+            f"{own.std}; a student and its teacher see the same, of mean {DETECTOR_FORMAT.mean}.",
+        )
+    return create_model(config.teacher, read)
 
 
 def check_method(config: DetectionConfig) -> None:

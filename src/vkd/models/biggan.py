@@ -156,17 +156,25 @@ _CLASSES = "blocks.0.norm1.scale.weight"
 
 
 def options_of(state: dict[str, Tensor]) -> dict[str, Any]:
-    """Return the keyword arguments with which a generator fits weights."""
+    """Return the keyword arguments with which a generator fits weights.
+
+    Raises:
+        UserError: if none does.
+    """
+    outputs = state[_NOISE].shape[0]
+    if outputs % 64:
+        raise UserError(f"{_NOISE} has {outputs} rows; expected 64 times the channels.")
     return {
         "num_classes": len(state[_CLASSES]),
         "in_chans": len(state[_IMAGE]),
-        "channels": state[_NOISE].shape[0] // 64,
+        "channels": outputs // 64,
         "noise_dim": state[_NOISE].shape[1],
     }
 
 
 ADAPTER = Adapter(
     recognises=lambda state: {_NOISE, _IMAGE, _CLASSES} <= state.keys(),
+    dimensions={_NOISE: 2, _IMAGE: 1, _CLASSES: 2},
     architecture=lambda state: ("biggan", options_of(state)),
 )
 
