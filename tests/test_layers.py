@@ -27,8 +27,8 @@ ALLOWED = {
     "recipe": {"errors", "config", "methods", "tasks", "recipe_values"},
     "recipe_values": {"errors"},
     "reporting": {"errors", "config", "data", "projection", "training", "reporting"},
-    "api": {*SHARED, "tasks", "recipe", "reporting", "api"},
-    "comparison": {*SHARED, "tasks", "recipe", "reporting", "api", "comparison"},
+    "api": {*SHARED, "tasks", "recipe", "recipe_values", "reporting", "api"},
+    "comparison": {*SHARED, "tasks", "recipe", "recipe_values", "reporting", "api", "comparison"},
     "demo": {"errors", "reporting", "api", "comparison", "demo"},
 }
 

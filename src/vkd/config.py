@@ -176,7 +176,10 @@ class TrainingConfig:
     def upgraded_value(cls, former: str, value: Any) -> Any:
         """Return the value of a field that had another name, as its new name takes it."""
         if former == "tensorboard":
-            return "tensorboard" if str(value).lower() in ("true", "yes", "on", "1") else ""
+            text = str(value).lower()
+            if text not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
+                raise FieldError(former, f"must be true or false, found {text[:80]}.")
+            return "tensorboard" if text in ("true", "yes", "on", "1") else ""
         return value
 
     @property

@@ -8,6 +8,7 @@ from vkd.config import TrainingConfig
 from vkd.errors import FieldError, UserError
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
 from vkd.recipe import changed, config_of, read_recipe
+from vkd.recipe_values import RecipeFields
 from vkd.tasks import TASKS
 from vkd.training.spec import TaskSpec
 from vkd.training.task import Objects
@@ -35,13 +36,13 @@ def checkpoint_with_recipe(
         UserError: if neither the checkpoint nor ``recipe`` says, or an object is missing.
     """
     read = read_checkpoint(checkpoint)
-    values = read_recipe(recipe) if recipe else read.recipe
+    values = read_recipe(recipe) if recipe else RecipeFields(read.recipe, str(read.file))
     if not values:
         raise UserError(
             f"{checkpoint} does not say which recipe its model belongs to; give recipe "
             "(--recipe), a name or a file."
         )
-    values = asdict(config_of(values))
+    values = values.with_values(asdict(config_of(values)))
     _check_objects(checkpoint, values["objects"], objects, needs)
     names = {item.name for item in fields(own(TASKS[values["task"]]))}
     options = {name: value for name, value in changes.items() if name in names}

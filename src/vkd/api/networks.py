@@ -7,7 +7,8 @@ from typing import Any
 from vkd.config import FrozenNetwork, TrainingConfig
 from vkd.errors import FieldError
 from vkd.models import check_name
-from vkd.recipe import config_of, read_recipe
+from vkd.recipe import config_of, read_recipe, recipe_file
+from vkd.recipe_values import RecipeFields
 
 
 def check_names(config: TrainingConfig) -> None:
@@ -33,9 +34,33 @@ def missing_networks(config: TrainingConfig) -> list[FrozenNetwork]:
     return missing
 
 
-def recipe_of_network(network: FrozenNetwork) -> TrainingConfig:
-    """Return the recipe that trains a network."""
-    return config_of(read_recipe(network.recipe) | dict(network.changes))
+def check_networks(config: TrainingConfig, above: tuple[Path, ...] = ()) -> None:
+    """Check, before anything is made, all networks of a run, and of the runs that train these.
+
+    Args:
+        config: of the run.
+        above: the recipes that it is trained for.
+
+    Raises:
+        UserError: for the name of a model that does not exist, a network that has neither
+            checkpoint nor recipe, or a recipe that trains itself.
+    """
+    check_names(config)
+    for network in missing_networks(config):
+        file = recipe_file(network.recipe).resolve()
+        if file in above:
+            raise FieldError(
+                f"{network.role}_recipe",
+                f"{network.recipe} trains itself: it needs a network that it trains first.",
+            )
+        fields = recipe_of_network(network)
+        with fields.in_place():
+            check_networks(config_of(fields), (*above, file))
+
+
+def recipe_of_network(network: FrozenNetwork) -> RecipeFields:
+    """Return the fields of the recipe that trains a network."""
+    return read_recipe(network.recipe) | dict(network.changes)
 
 
 def with_checkpoint(config: Any, network: FrozenNetwork, folder: Path) -> Any:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from vkd import __version__
-from vkd.errors import RunError, UserError, nearest
+from vkd.errors import RunError, UserError, nearest, shortened
 from vkd.plugins import load_plugins
 
 HELP = {
@@ -49,11 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
 def report_error(program: str, error: UserError | RunError) -> int:
     """Print an error as one sentence and return the exit code."""
     if isinstance(error, UserError):
-        print(f"{program}: {error.for_command_line()}", file=sys.stderr)
+        print(shortened(f"{program}: {error.for_command_line()}"), file=sys.stderr)
         return 2
     # A process that loads data wraps its error in a traceback; the sentence comes last.
     sentence = str(error).strip().splitlines()[-1].removeprefix("vkd.errors.RunError: ")
-    print(f"{program}: {sentence}", file=sys.stderr)
+    print(shortened(f"{program}: {sentence}"), file=sys.stderr)
     return 1
 
 
