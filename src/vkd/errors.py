@@ -58,6 +58,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else "."
 
 
+def reason_of(error: Exception) -> str:
+    """Return the first line of what a library says went wrong, cut to fit a sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:120].rstrip(". ")
+
+
 @contextmanager
 def as_user_error(field: str) -> Iterator[None]:
     """Turn a ValueError of the library below into a ``FieldError`` about an argument."""

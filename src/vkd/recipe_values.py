@@ -179,6 +179,17 @@ def _reason(error: Exception) -> str:
     return f"{place}: {' '.join(text.split())[:120].rstrip('.')}"
 
 
+def _refuse_repeats(node: yaml.Node, path: Path) -> None:
+    """Of two equal keys YAML would take the last."""
+    seen: set[str] = set()
+    for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+        name = str(key.value)
+        if name in seen:
+            line = key.start_mark.line + 1
+            raise UserError(f"{path}, line {line}: {name[:60]} stands twice in one mapping.")
+        seen.add(name)
+
+
 def _fields(loader: yaml.SafeLoader, root: yaml.MappingNode, path: Path) -> RecipeFields:
     values: dict[str, Any] = {}
     lines: dict[str, int] = {}
@@ -197,5 +208,6 @@ def _fields(loader: yaml.SafeLoader, root: yaml.MappingNode, path: Path) -> Reci
         if is_scalar:
             values[key.value] = None if node.tag == _NULL else node.value
         else:
+            _refuse_repeats(node, path)
             values[key.value] = loader.construct_object(node, deep=True)
     return RecipeFields(values, str(path), lines)

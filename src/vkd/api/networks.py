@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vkd.config import FrozenNetwork, TrainingConfig
-from vkd.errors import FieldError
+from vkd.errors import FieldError, UserError
 from vkd.models import check_name
 from vkd.recipe import config_of, read_recipe, recipe_file
 from vkd.recipe_values import RecipeFields
@@ -43,19 +43,29 @@ def check_networks(config: TrainingConfig, above: tuple[Path, ...] = ()) -> None
 
     Raises:
         UserError: for the name of a model that does not exist, a network that has neither
-            checkpoint nor recipe, or a recipe that trains itself.
+            checkpoint nor recipe, or a recipe that trains another model, or itself.
     """
     check_names(config)
     for network in missing_networks(config):
-        file = recipe_file(network.recipe).resolve()
+        field = f"{network.role}_recipe"
+        try:
+            file = recipe_file(network.recipe).resolve()
+        except UserError as error:
+            raise FieldError(field, f": {error}") from None
         if file in above:
             raise FieldError(
-                f"{network.role}_recipe",
-                f"{network.recipe} trains itself: it needs a network that it trains first.",
+                field, f"{network.recipe} trains itself: it needs a network that it trains first."
             )
         fields = recipe_of_network(network)
+        own = config_of(fields)
+        trained = own.model_names().get("student", network.name)
+        if trained != network.name:
+            raise FieldError(
+                field,
+                f"{network.recipe} trains {trained}, but the {network.role} is {network.name}.",
+            )
         with fields.in_place():
-            check_networks(config_of(fields), (*above, file))
+            check_networks(own, (*above, file))
 
 
 def recipe_of_network(network: FrozenNetwork) -> RecipeFields:

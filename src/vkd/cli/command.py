@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from vkd import __version__
-from vkd.errors import RunError, UserError, nearest, shortened
+from vkd.errors import RunError, UserError, nearest, reason_of, shortened
 from vkd.plugins import load_plugins
 
 HELP = {
@@ -37,6 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(arguments)
     except (UserError, RunError) as error:
         return report_error("vkd", error)
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        text = f"there is not enough memory: {reason_of(error)}; use smaller numbers or images."
+        return report_error("vkd", RunError(text))
     except BrokenPipeError:  # the reader of a list, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -44,6 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
         text = str(stop) or "interrupted; `--resume` continues from the last checkpoint."
         print(f"vkd: {text}", file=sys.stderr)
         return 130
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether memory could not be had; torch says so in the words of a RuntimeError alone."""
+    words = ("allocate memory", "out of memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def report_error(program: str, error: UserError | RunError) -> int:

@@ -74,7 +74,7 @@ def _one_sentence(message: str) -> str:
         name = required[1]
         return f"{name.upper() if name.endswith('s') else '--' + name} is required."
     if key is None:
-        return " ".join(message.split())
+        return " ".join(message.split()).rstrip(".") + "."
     flag = "--" + _dashed(key[1])
     found = f", found {value[1]}" if value else ""
     if choices:

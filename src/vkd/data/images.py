@@ -134,6 +134,9 @@ def loader(
 ) -> DataLoader:
     """Return a loader of (images, labels, indices) batches; a ``sampler`` shuffles by itself."""
     whole = images.dataset if isinstance(images, Subset) else images
+    # More processes than batches would start only to wait.
+    rows = len(cast(Sized, images if sampler is None else sampler))
+    workers = min(workers, -(-rows // batch_size))
     return DataLoader(
         images,
         batch_size,

@@ -6,7 +6,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from vkd.errors import FieldError, RunError, UserError, nearest
+from vkd.errors import FieldError, RunError, UserError, nearest, reason_of
 from vkd.models import biggan, deit, small
 from vkd.models.checkpoints import Checkpoint, as_checkpoint, load_checkpoint
 from vkd.models.vidt import variants
@@ -52,9 +52,20 @@ def create_model(
     if checkpoint == HUB:
         return _from_hub(name, kwargs)
     if not checkpoint:
-        return timm.create_model(name, **kwargs)
+        return _built(name, kwargs)
     read = as_checkpoint(checkpoint)
-    return load_checkpoint(timm.create_model(name, **(_options_in(name, read) | kwargs)), read)
+    return load_checkpoint(_built(name, _options_in(name, read) | kwargs), read)
+
+
+def _built(name: str, options: dict[str, Any]) -> nn.Module:
+    try:
+        return timm.create_model(name, **options)
+    # Of another kind than was asked for, or larger than the memory.
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        shown = ", ".join(f"{key} {value}" for key, value in options.items())
+        raise UserError(f"{name} cannot be built with {shown}: {reason_of(error)}.") from error
 
 
 def published_config(model: str | nn.Module) -> dict[str, Any]:
