@@ -11,11 +11,22 @@ import vkd
 
 ROOT = Path(vkd.__file__).parent
 CORE = ("projection", "normalization", "loss", "features", "inputs", "teacher", "distiller")
-SHARED = {*CORE, "store", "methods", "errors", "config", "models", "data", "training"}
+SHARED = {
+    *CORE,
+    "store",
+    "store_description",
+    "methods",
+    "errors",
+    "config",
+    "models",
+    "data",
+    "training",
+}
 ROOMS = ("classification", "detection", "generation")
 ALLOWED = {
     **{name: set(CORE) for name in CORE},
-    "store": {"features", "teacher", "store"},
+    "store": {"errors", "features", "teacher", "store_description"},
+    "store_description": set(),
     "methods": {"projection", "normalization", "loss", "errors", "methods"},
     "errors": set(),
     "config": {"errors", "methods"},

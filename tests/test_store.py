@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import vkd
-from vkd.store import DiskTeacher, StoreDescription, describe, file_of, open_store, write_rows
+from vkd.store import DiskTeacher, file_of, open_store, write_rows
+from vkd.store_description import StoreDescription, describe
 from vkd.teacher import StoredTeacher, TeacherOutput
 
 

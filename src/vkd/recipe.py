@@ -78,7 +78,7 @@ def known_fields(values: Mapping[str, Any], source: str) -> RecipeFields:
     with found.in_place():
         for key, value in renamed.items():
             if key not in names:
-                where = found.place_of(key) or source
+                where = f"{found.place_of(key)}:" if key in found.lines else source
                 raise UserError(f"{where} has an unknown field {key!r}{nearest(str(key), names)}")
             try:
                 found[key] = typed(value, known[key])

@@ -18,7 +18,8 @@ from vkd.classification.data import read_splits, student_format
 from vkd.data.views import Views
 from vkd.errors import RunError, UserError
 from vkd.recipe import config_of, read_recipe, recipe
-from vkd.store import DiskTeacher, StoreDescription, describe, file_of, write_rows
+from vkd.store import DiskTeacher, file_of, write_rows
+from vkd.store_description import StoreDescription, describe
 from vkd.teacher import TeacherOutput
 from vkd.training.checkpoint import read_metrics
 

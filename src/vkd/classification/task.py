@@ -26,7 +26,8 @@ from vkd.methods.method import Method
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model, fitting_options
 from vkd.models.start import start_from
-from vkd.store import DiskTeacher, describe
+from vkd.store import DiskTeacher
+from vkd.store_description import describe
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
 

@@ -18,7 +18,8 @@ from vkd.inputs import InputAdapter, InputFormat
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
 from vkd.models.digest import checkpoint_digest
 from vkd.models.factory import HUB, create_model, last_layer, published_config
-from vkd.store import DiskTeacher, StoreDescription
+from vkd.store import DiskTeacher
+from vkd.store_description import StoreDescription
 from vkd.teacher import (
     MemoryTeacher,
     NetworkTeacher,
