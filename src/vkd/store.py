@@ -2,8 +2,9 @@
 
 A store is a folder with ``store.json``, which describes it, and numbered safetensors files
 of so many rows each: tensors ``features`` of the only layer, or ``features:LAYER`` of each of
-several, ``logits`` where there are any, and ``checks``, the CRC-32 of each row. The files are mapped into memory, so that only rows
-that are used are read. A file appears whole or not at all, so that a store can be completed.
+several, ``logits`` where there are any, and ``checks``, the CRC-32 of each row. The files are
+mapped into memory, so that only rows that are used are read. A file appears whole or not at all,
+so that a store can be completed.
 """
 
 import json

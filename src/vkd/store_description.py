@@ -73,10 +73,9 @@ def describe(folder: Path) -> StoreDescription:
         raise ValueError(f"{file} does not describe a store; make a new store.")
     for name, (holds, expected) in _RULES.items():
         value = content.get(name, known[name].default)
-        if name in content or name in _REQUIRED:
-            if not holds(value):
-                found = repr(value)[:60] if name in content else "nothing"
-                raise ValueError(f"{file}: {name} must be {expected}, found {found}.")
+        if (name in content or name in _REQUIRED) and not holds(value):
+            found = repr(value)[:60] if name in content else "nothing"
+            raise ValueError(f"{file}: {name} must be {expected}, found {found}.")
     description = StoreDescription(**content)
     if description.rows > _LARGEST_ROW:
         raise ValueError(
