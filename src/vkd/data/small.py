@@ -7,7 +7,7 @@ from torchvision.transforms import v2
 
 from vkd.data.catalogue import SMALL, reader_of
 from vkd.data.images import Images, Splits
-from vkd.errors import FieldError
+from vkd.errors import FieldError, UserError
 from vkd.inputs import InputFormat
 
 Part = tuple[Tensor, Tensor]
@@ -36,6 +36,9 @@ def read_small(
     kept = max(1, round(train_fraction * len(train[0])))
     train = (train[0][:kept], train[1][:kept])
     mean, std = train[0].mean().item(), train[0].std().item()
+    if not std > 0:
+        place = f"{path} has" if path else f"{name} has"
+        raise UserError(f"{place} training images of one and the same grey, {mean:.3g}.")
     _, height, width = train[0].shape[1:]
     steps: list[v2.Transform] = []
     if crop_padding:

@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from vkd.config import LARGEST_SEED
 from vkd.errors import FieldError, UserError
 from vkd.generation.config import GenerationConfig
 from vkd.generation.data import read_splits
@@ -21,6 +22,9 @@ from vkd.models.checkpoints import Checkpoint, load_checkpoint
 from vkd.models.factory import create_model
 from vkd.training.spec import NoOptions
 from vkd.training.task import Objects
+
+# Of a class: the names of their files have five digits.
+MOST_IMAGES = 100_000
 
 
 def evaluate(
@@ -89,6 +93,10 @@ def predict(
     target = Path(options.output)
     if target.exists():
         raise FieldError("output", f"{target} exists already; name a new file or folder.")
+    if not 1 <= options.count <= MOST_IMAGES:
+        raise FieldError("count", f"must be from 1 to {MOST_IMAGES:,}, found {options.count}.")
+    if not 0 <= options.seed <= LARGEST_SEED:
+        raise FieldError("seed", f"must be from 0 to {LARGEST_SEED}, found {options.seed}.")
     model = load_generator(config, checkpoint, objects).eval()
     names = checkpoint.classes or [str(label) for label in range(model.num_classes)]
     chosen = _chosen(options.classes, names)
