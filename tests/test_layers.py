@@ -12,13 +12,14 @@ import vkd
 ROOT = Path(vkd.__file__).parent
 CORE = ("projection", "normalization", "loss", "features", "inputs", "teacher", "distiller")
 SHARED = {
-    *CORE, "store", "methods", "errors", "notes", "versions", "config", "models", "data",
-    "training",
+    *CORE, "store", "store_description", "methods", "errors", "notes", "versions", "config",
+    "models", "data", "training",
 }  # fmt: skip
 ROOMS = ("classification", "detection", "generation")
 ALLOWED = {
     **{name: set(CORE) for name in CORE},
-    "store": {"features", "teacher", "store"},
+    "store": {"errors", "features", "teacher", "store_description"},
+    "store_description": set(),
     "methods": {"projection", "normalization", "loss", "errors", "methods"},
     "errors": set(),
     "notes": set(),
@@ -39,9 +40,9 @@ ALLOWED = {
         "projection",
         "training",
         "reporting",
-    },  # fmt: skip,
-    "api": {*SHARED, "tasks", "recipe", "reporting", "api"},
-    "comparison": {*SHARED, "tasks", "recipe", "reporting", "api", "comparison"},
+    },
+    "api": {*SHARED, "tasks", "recipe", "recipe_values", "reporting", "api"},
+    "comparison": {*SHARED, "tasks", "recipe", "recipe_values", "reporting", "api", "comparison"},
     "demo": {"errors", "reporting", "api", "comparison", "demo"},
 }
 

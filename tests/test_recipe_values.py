@@ -42,7 +42,7 @@ def test_the_field_decides_how_a_value_is_read(tmp_path, line, name, value):
         ("student: [a]", "line 2: student must be a single value"),
         ("mixed_precision: fp61", "did you mean fp16"),
         ("lr: 1\nlr: 2", "line 3: lr stands twice, first in line 2"),
-        ("3: 4", "line 2: a field's name must be text"),
+        ("3: 4", "line 2: a field's name must be a word, found 3"),
         ("a: " + "[" * 3000, "not valid YAML"),
         ("epoch: 3", "line 2: has an unknown field 'epoch'; did you mean epochs"),
     ],

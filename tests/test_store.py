@@ -1,6 +1,7 @@
 """Stores by themselves: their format, old and new, and what does not fit."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,16 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import vkd
-from vkd.store import DiskTeacher, StoreDescription, describe, file_of, open_store, write_rows
+from vkd.errors import RunError
+from vkd.store import (
+    DiskTeacher,
+    StoredRows,
+    check_rows,
+    file_of,
+    open_store,
+    write_rows,
+)
+from vkd.store_description import StoreDescription, describe
 from vkd.teacher import StoredTeacher, TeacherOutput
 
 
@@ -42,13 +52,13 @@ def test_several_layers_are_found_by_row(tmp_path):
     assert list(found.features) == ["layer4", "layer2"]
     torch.testing.assert_close(found, whole.each(lambda part: part[rows]), rtol=0, atol=0)
     names = set(load_file(file_of(tmp_path / "store", 0)))
-    assert names == {"features:layer4", "features:layer2", "logits"}
+    assert names == {"features:layer4", "features:layer2", "logits", "checks"}
 
 
 def test_a_single_layer_is_written_as_ever_and_keeps_its_name(tmp_path):
     whole = outputs(5, **{"blocks.3": 3})
     folder = store(tmp_path / "store", whole)
-    assert set(load_file(file_of(folder, 0))) == {"features", "logits"}
+    assert set(load_file(file_of(folder, 0))) == {"features", "logits", "checks"}
     with safe_open(file_of(folder, 0), "pt") as file:
         assert json.loads(file.metadata()["layers"]) == ["blocks.3"]
     assert DiskTeacher(folder).widths == {"blocks.3": 3}
@@ -134,9 +144,104 @@ def test_any_rows_are_found_in_any_files(rows, rows_per_file):
     teacher.description = StoreDescription(10, 3, 0, "float32", [], {}, rows_per_file)
     parts = features.split(rows_per_file), logits.split(rows_per_file)
     teacher._parts = [
-        TeacherOutput({"a": ours}, theirs) for ours, theirs in zip(*parts, strict=True)
+        StoredRows(file_of(Path("store"), 0), TeacherOutput({"a": ours}, theirs), None)
+        for ours, theirs in zip(*parts, strict=True)
     ]
     assert teacher.description.files == len(teacher._parts)
     found = teacher(torch.zeros(len(rows), 1), torch.tensor(rows))
     assert torch.equal(found.only, features[rows])
     assert torch.equal(found.logits, logits[rows])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, value) for name in ("images", "views", "rows_per_file")
+          for value in ("x", None, 0, -1, 1.5, True, [3])],
+        *[("recipe", value) for value in ([], None, "x", 3)],
+        *[("seed", value) for value in ("x", None, -1, 1.5, 2**70)],
+        *[("dtype", value) for value in ("int8", None, 3, "load")],
+        *[("classes", value) for value in (None, 3, "abc", [1, 2], {})],
+        *[("pictures", value) for value in (None, 3, [], {"listing": 3}, {"a": "b"})],
+        *[("teacher_weights", value) for value in (None, 3, [])],
+    ],
+)  # fmt: skip
+def test_a_wrong_entry_of_a_description_is_named(tmp_path, name, value):
+    folder = store(tmp_path / "store", outputs(8, a=3))
+    file = folder / "store.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {name: value}))
+    with pytest.raises(ValueError, match=rf"store\.json: {name} must be .*, found ") as error:
+        DiskTeacher(folder)
+    assert len(str(error.value)) <= 300
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"3", b"null", b"NaN", b"{}", b"[" * 100_000, bytes(range(256)),
+                b'{"images": 8, "foo": 1}']
+)  # fmt: skip
+def test_a_description_that_is_none_is_refused(tmp_path, content):
+    folder = store(tmp_path / "store", outputs(8, a=3))
+    (folder / "store.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"store\.json"):
+        DiskTeacher(folder)
+
+
+@pytest.mark.parametrize("change", [{"views": 10**12}, {"images": 10**18}])
+def test_a_description_of_endless_rows_is_refused_at_once(tmp_path, change):
+    folder = store(tmp_path / "store", outputs(8, a=3))
+    file = folder / "store.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ValueError, match="is incomplete"):
+        DiskTeacher(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda part: part[:2],
+        lambda part: torch.cat([part, part]),
+        lambda part: part[:, 0],
+        lambda part: part[..., None],
+        lambda part: part.int(),
+        lambda part: part.half(),
+    ],
+)
+def test_rows_of_another_shape_or_type_are_refused(tmp_path, change):
+    folder = store(tmp_path / "store", outputs(8, a=3))
+    file = file_of(folder, 0)
+    tensors = load_file(file)
+    tensors["features"] = change(tensors["features"]).contiguous()
+    save_file(tensors, file, {"layers": '["a"]'})
+    with pytest.raises(ValueError, match=r"rows-000000\.safetensors does not fit its store"):
+        DiskTeacher(folder)
+
+
+@pytest.mark.parametrize("layers", ["3", "{", "[]", "[[1]]", "null", '{"a": 1}'])
+def test_layers_that_are_no_names_are_refused(tmp_path, layers):
+    folder = store(tmp_path / "store", outputs(8, a=3))
+    save_file(load_file(file_of(folder, 0)), file_of(folder, 0), {"layers": layers})
+    with pytest.raises(ValueError, match=r"rows-000000\.safetensors cannot be read"):
+        DiskTeacher(folder)
+
+
+@pytest.mark.parametrize("part", ["features", "logits"])
+def test_a_number_that_changed_is_seen_where_it_is_used(tmp_path, part):
+    folder = store(tmp_path / "store", outputs(8, a=3))
+    file = file_of(folder, 0)
+    tensors = load_file(file)
+    tensors[part][1, 1] += 1e-6
+    save_file(tensors, file, {"layers": '["a"]'})
+    teacher = DiskTeacher(folder)
+    teacher(torch.zeros(1, 1), torch.tensor([0]))
+    with pytest.raises(RunError, match=r"rows-000000\.safetensors is damaged"):
+        teacher(torch.zeros(2, 1), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="is damaged"):
+        check_rows(folder, 0, describe(folder))
+
+
+def test_a_folder_in_place_of_rows_is_named(tmp_path):
+    folder = store(tmp_path / "store", outputs(8, a=3))
+    file_of(folder, 0).unlink()
+    file_of(folder, 0).mkdir()
+    with pytest.raises(ValueError, match=r"rows-000000\.safetensors is no file"):
+        DiskTeacher(folder)

@@ -18,6 +18,8 @@ from vkd.methods.catalogue import NO_METHOD, method_entry
 Projection = Literal["orthogonal", "linear", "mlp", "identity"]
 Normalization = Literal["layer_norm", "standardize", "whiten", "identity"]
 Distance = Literal["smooth_l1", "l1", "mse"]
+# Of NumPy, which is seeded along with Python and torch.
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ class TrainingConfig:
             0, "lr", "weight_decay", "warmup_epochs", "min_lr", "clip_grad", "workers",
             "rollbacks", "lr_reference_batch", "log_every",
         )  # fmt: skip
+        self.require_seed("seed")
         self.require("beta1", 0 <= self.beta1 < 1, "from 0 to below 1")
         self.require("ema_decay", 0 <= self.ema_decay < 1, "from 0 to below 1")
         self.require("warmup_epochs", self.warmup_epochs < self.epochs, "below epochs")
@@ -136,7 +139,10 @@ class TrainingConfig:
     def require(self, name: str, holds: bool, expected: str) -> None:
         """Raise ``FieldError`` with what is ``expected`` of a field, unless it ``holds``."""
         if not holds:
-            raise FieldError(name, f"must be {expected}, found {asdict(self)[name]}.")
+            value = asdict(self)[name]
+            raise FieldError(
+                name, f"must be {expected}, found {'nothing' if value == '' else value}."
+            )
 
     def require_choice(self, name: str, known: Iterable[str]) -> None:
         """Raise ``FieldError`` with the nearest name for a field that is not ``known``."""
@@ -150,6 +156,11 @@ class TrainingConfig:
         values = asdict(self)
         for name in names:
             self.require(name, values[name] >= least, f"at least {least}")
+
+    def require_seed(self, name: str) -> None:
+        """Raise ``FieldError`` for a field that is no seed."""
+        holds = 0 <= asdict(self)[name] <= LARGEST_SEED
+        self.require(name, holds, f"from 0 to {LARGEST_SEED}")
 
     def require_unread(self, names: set[str], reader: str) -> None:
         """Raise ``FieldError`` if one of the fields ``names``, which have no effect with
@@ -176,7 +187,10 @@ class TrainingConfig:
     def upgraded_value(cls, former: str, value: Any) -> Any:
         """Return the value of a field that had another name, as its new name takes it."""
         if former == "tensorboard":
-            return "tensorboard" if str(value).lower() in ("true", "yes", "on", "1") else ""
+            text = str(value).lower()
+            if text not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
+                raise FieldError(former, f"must be true or false, found {text[:80]}.")
+            return "tensorboard" if text in ("true", "yes", "on", "1") else ""
         return value
 
     @property
@@ -256,6 +270,8 @@ class DistillationConfig(TrainingConfig):
         held_out = self.validation_fraction
         self.require("validation_fraction", 0 < held_out < 1, "above 0 and below 1")
         self._check_method()
+        is_named = bool(self.student) or "student" in self.objects
+        self.require("student", is_named, "a model's name")
         if self.needs_teacher and "teacher" not in self.objects:
             self.require("teacher", bool(self.teacher), "a model's name when distilling")
 

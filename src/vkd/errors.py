@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+_LONGEST_SENTENCE, _LONGEST_WORD = 300, 80
+
 
 class UserError(ValueError):
     """A user's mistake: a wrong argument, name, path or value (exit code 2)."""
@@ -21,19 +23,24 @@ class FieldError(UserError):
     Args:
         field: its name.
         text: the rest of the sentence.
+        place: where the value stands, for example a file and a line; empty where it was given as an
+            argument or flag.
     """
 
-    def __init__(self, field: str, text: str) -> None:
-        super().__init__(field + text if text.startswith(":") else f"{field} {text}")
-        self.field, self.text = field, text
+    def __init__(self, field: str, text: str, place: str = "") -> None:
+        sentence = field + text if text.startswith(":") else f"{field} {text}"
+        super().__init__(f"{place}: {sentence}" if place else sentence)
+        self.field, self.text, self.place = field, text, place
 
-    def __reduce__(self) -> tuple[type["FieldError"], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type["FieldError"], tuple[str, str, str]]:
         # Exceptions are pickled by their message alone, which would lose the field between
         # processes.
-        return type(self), (self.field, self.text)
+        return type(self), (self.field, self.text, self.place)
 
     def for_command_line(self) -> str:
-        """Return the message with the flag in place of the argument."""
+        """Return the message with the flag in place of an argument."""
+        if self.place:
+            return str(self)
         return flag_of(self.field) + str(self).removeprefix(self.field)
 
 
@@ -67,8 +74,15 @@ def flag_of(field: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return '; did you mean X?' for the known name nearest to ``name``, or '.' if none is near."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    # What is much longer than any name is near to none, and takes long to compare.
+    close = get_close_matches(name[:_LONGEST_WORD], list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else "."
+
+
+def reason_of(error: Exception) -> str:
+    """Return the first line of what a library says went wrong, cut to fit a sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:120].rstrip(". ")
 
 
 @contextmanager
@@ -80,3 +94,17 @@ def as_user_error(field: str) -> Iterator[None]:
         raise
     except ValueError as error:
         raise FieldError(field, f": {error}") from error
+
+
+def cut_to_sentence(sentence: str) -> str:
+    """Return a sentence of at most 300 characters: longer ones lose the middle of long words first,
+    as of a name of thousands of letters, and their end if that is not enough."""
+    if len(sentence) <= _LONGEST_SENTENCE:
+        return sentence
+    half = _LONGEST_WORD // 2
+    words = [
+        word if len(word) <= _LONGEST_WORD else f"{word[:half]}...{word[-half:]}"
+        for word in sentence.split(" ")
+    ]
+    short = " ".join(words)
+    return short if len(short) <= _LONGEST_SENTENCE else short[: _LONGEST_SENTENCE - 3] + "..."

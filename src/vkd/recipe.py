@@ -1,6 +1,7 @@
 """Recipe files: YAML by name or path, to configs."""
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, get_type_hints
 from vkd.config import DistillationConfig, TrainingConfig
 from vkd.errors import FieldError, UserError, nearest
 from vkd.methods.catalogue import NO_METHOD, method_entry
-from vkd.recipe_values import read_lines, typed
+from vkd.recipe_values import RecipeFields, read_lines, typed
 from vkd.tasks import TASKS
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -26,52 +27,77 @@ def recipe_summary(name: str) -> str:
     return (RECIPES / f"{name}.yaml").read_text().splitlines()[0].lstrip("# ")
 
 
-def read_recipe(name: str) -> dict[str, Any]:
+def recipe_file(name: str) -> Path:
+    """Return the file of a recipe, given by name or as the path of a YAML file.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    if name in recipe_names():
+        return RECIPES / f"{name}.yaml"
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") and os.path.lexists(path):
+        return path
+    is_folder = os.path.isdir(name)
+    hint = "; a recipe is a YAML file." if is_folder else nearest(name, recipe_names())
+    raise UserError(f"There is no recipe {name!r}{hint}")
+
+
+def read_recipe(name: str) -> RecipeFields:
     """Return the fields of a recipe, given by name or as the path of a YAML file.
 
     Raises:
         UserError: for an unknown name, an unreadable file, or a field that its task does not have.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
-    if not path.is_file():
-        raise UserError(f"There is no recipe {name!r}{nearest(name, recipe_names())}")
-    values, lines = read_lines(path)
-    task = values.get("task")
-    if not isinstance(task, str) or task not in TASKS:
-        raise UserError(f"{path} must have a field task, one of {', '.join(TASKS)}.")
-    return known_fields(values, str(path), lines)
+    path = recipe_file(name)
+    found = read_lines(path)
+    if path.parent == RECIPES:  # nobody's to mend: arguments and flags change it
+        found = RecipeFields(found)
+    return known_fields(found, str(path))
 
 
-def known_fields(
-    values: Mapping[str, Any], source: str, lines: Mapping[str, int] | None = None
-) -> dict[str, Any]:
+def known_fields(values: Mapping[str, Any], source: str) -> RecipeFields:
     """Return recipe fields under today's names, of their fields' types.
 
     Args:
         values: the fields, ``task`` among them.
-        source: where they stand, for the message.
-        lines: the line of each field, where they stand in a file.
+        source: where they stand, for messages about what has no place of its own.
 
     Raises:
         UserError: if the task has no such field, or it does not take the value.
     """
-    kind = TASKS[values["task"]].config
-    values, notes = kind.upgraded(dict(values))
+    given = values if isinstance(values, RecipeFields) else RecipeFields(values)
+    kind = _task_of(given, source)
+    with given.in_place():
+        renamed, notes = kind.upgraded(dict(given))
     for note in notes:
         _log.info("%s: %s.", source, note)
     known = get_type_hints(kind)
     names = [item.name for item in fields(kind)]
-    for key, value in values.items():
-        place = f"{source}, line {lines[key]}:" if lines and key in lines else source
-        if key not in names:
-            raise UserError(f"{place} has an unknown field {key!r}{nearest(str(key), names)}")
-        try:
-            values[key] = typed(value, known[key])
-        except ValueError as error:
-            if lines is None:
+    found = given.with_values(renamed, kind.FORMER)
+    with found.in_place():
+        for key, value in renamed.items():
+            if key not in names:
+                where = f"{found.place_of(key)}:" if key in found.lines else source
+                raise UserError(f"{where} has an unknown field {key!r}{nearest(str(key), names)}")
+            try:
+                found[key] = typed(value, known[key])
+            except ValueError as error:
                 raise FieldError(key, str(error)) from None
-            raise UserError(f"{place} {key} {error}") from None
-    return values
+    return found
+
+
+def _task_of(values: RecipeFields, source: str) -> type[TrainingConfig]:
+    """The config of the task that a recipe names."""
+    task = values.get("task")
+    if isinstance(task, str) and task in TASKS:
+        return TASKS[task].config
+    if "task" not in values:
+        raise UserError(f"{source} must have a field task, one of {', '.join(TASKS)}.")
+    with values.in_place():
+        found = repr(task)[:80]
+        hint = nearest(str(task)[:80], TASKS)
+        raise FieldError("task", f"must be one of {', '.join(TASKS)}, found {found}{hint}")
 
 
 def config_of(values: Mapping[str, Any]) -> TrainingConfig:
@@ -80,23 +106,24 @@ def config_of(values: Mapping[str, Any]) -> TrainingConfig:
     Raises:
         UserError: for a field that the task does not have, or a value that it does not take.
     """
-    task = values.get("task")
-    if not isinstance(task, str) or task not in TASKS:
-        raise UserError(f"A recipe needs a task, one of {', '.join(TASKS)}.")
-    return TASKS[values["task"]].config(**known_fields(values, "The recipe"))
+    found = known_fields(values, "The recipe")
+    with found.in_place():
+        return TASKS[found["task"]].config(**found)
 
 
-def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> RecipeFields:
     """Return a recipe's fields with ``changes``.
 
     Another ``method`` brings its own settings; fields that ``changes`` name as well come last.
     """
-    values = known_fields({**values}, "The recipe")
-    changes = known_fields({"task": values["task"], **changes}, "The change")
-    kind = TASKS[values["task"]].config
+    values = known_fields(values, "The recipe")
+    task = values["task"]
+    changes = known_fields({"task": task, **changes}, "The change")
+    changes = {name: value for name, value in changes.items() if name != "task"}
+    kind = TASKS[task].config
     is_other = "method" in changes and changes["method"] != values.get("method", "vkd")
     if is_other and issubclass(kind, DistillationConfig):
-        values |= method_settings(str(changes["method"]), values, kind)
+        values = values | method_settings(str(changes["method"]), values, kind)
     return values | changes
 
 

@@ -1,20 +1,76 @@
 """Values of recipes, read by the type of their field, and the lines that they stand in."""
 
 import math
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from reprlib import Repr
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
-from vkd.errors import UserError, nearest
+from vkd.errors import FieldError, UserError, nearest
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True,
           "false": False, "no": False, "off": False, "0": False}  # fmt: skip
 _NULL = "tag:yaml.org,2002:null"
 _LARGEST_FILE = 1_000_000
+# What torch, which all whole numbers and most others reach, can hold.
+_LARGEST_WHOLE, _LARGEST = 2**63 - 1, 3.4028234663852886e38
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
+
+
+class RecipeFields(dict[str, Any]):
+    """The fields of a recipe, and where they stand.
+
+    Args:
+        values: the fields.
+        source: the file that they are from; empty for Python's, and for recipes of the package.
+        lines: the line of each field, where it is known.
+        changed: fields that arguments or flags have set since.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        source: str = "",
+        lines: Mapping[str, int] | None = None,
+        changed: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__(values)
+        self.source, self.lines, self.changed = source, dict(lines or {}), changed
+
+    def __or__(self, changes: Mapping[str, Any]) -> "RecipeFields":  # type: ignore[override]
+        """Return the fields with ``changes``, which stand in no file."""
+        changed = self.changed | set(changes)
+        return RecipeFields({**self, **changes}, self.source, self.lines, changed)
+
+    def with_values(
+        self, values: Mapping[str, Any], former: Mapping[str, str] | None = None
+    ) -> "RecipeFields":
+        """Return other ``values`` in the same places; ``former`` are names that have new ones."""
+        lines = {name: self.lines[old] for old, name in (former or {}).items() if old in self.lines}
+        return RecipeFields(values, self.source, lines | self.lines, self.changed)
+
+    def place_of(self, field: str) -> str:
+        """Return the file and line of a field; empty for one that stands in no file."""
+        if not self.source or field in self.changed or field not in self:
+            return ""
+        line = self.lines.get(field)
+        return self.source if line is None else f"{self.source}, line {line}"
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Give each ``FieldError`` about a field that stands in a file this place."""
+        try:
+            yield
+        except FieldError as error:
+            place = "" if error.place else self.place_of(error.field)
+            if not place:
+                raise
+            raise FieldError(error.field, error.text, place) from error
 
 
 def typed(value: Any, kind: Any) -> Any:
@@ -55,13 +111,17 @@ def _number(value: Any, kind: type) -> int | float:
         if isinstance(value, bool):
             raise ValueError
         if kind is int and isinstance(value, (int, str)) and str(value).lstrip("+-").isdigit():
-            return int(value)
-        found = float(value)
+            found: int | float = int(value)
+        else:
+            found = float(value)
         if not math.isfinite(found) or (kind is int and found != int(found)):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"must be {expected}, found {_shown(value)}.") from None
-    return int(found) if kind is int else found
+    largest = _LARGEST_WHOLE if kind is int else _LARGEST
+    if abs(found) > largest:
+        raise ValueError(f"must be at most {largest:g} in size, found {_shown(value)}.")
+    return int(found) if kind is int else float(found)
 
 
 def _number_of(value: Any) -> Any:
@@ -79,38 +139,65 @@ def _shown(value: Any) -> str:
     return "nothing" if value is None else _SHORT.repr(value)[:80]
 
 
-def read_lines(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+def read_lines(path: Path) -> RecipeFields:
     """Return the fields of a YAML file, single values as they are written, and their lines.
 
     Raises:
         UserError: if it is no YAML with a mapping of names to values, or one stands twice.
     """
     try:
-        if path.stat().st_size > _LARGEST_FILE:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would wait for ever
+            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no file"
+            raise UserError(f"The recipe {path} is {kind}.")
+        if found.st_size > _LARGEST_FILE:
             raise UserError(f"{path} is too large for a recipe.")
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         root = loader.get_single_node()
+        if root is None:
+            raise UserError(f"{path} is empty; a recipe must have a field task.")
         if not isinstance(root, yaml.MappingNode):
-            raise UserError(f"{path} must have a field task.")
+            raise UserError(f"{path} is no recipe, which has lines such as task: classification.")
         return _fields(loader, root, path)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError, TypeError) as error:
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not valid YAML: it is no text in UTF-8.") from None
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
         if isinstance(error, UserError):
             raise
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} is not valid YAML: {reason[:120]}.") from None
+        raise UserError(f"{path} is not valid YAML{_reason(error)}.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def _fields(
-    loader: yaml.SafeLoader, root: yaml.MappingNode, path: Path
-) -> tuple[dict[str, Any], dict[str, int]]:
+def _reason(error: Exception) -> str:
+    """The line and what is wrong in it."""
+    if isinstance(error, RecursionError):
+        return ": it is nested too deep"
+    mark = getattr(error, "problem_mark", None)  # yaml's errors have it where they know the line
+    text = getattr(error, "problem", None) or str(error) or type(error).__name__
+    place = f" in line {mark.line + 1}" if mark is not None else ""
+    return f"{place}: {' '.join(text.split())[:120].rstrip('.')}"
+
+
+def _refuse_repeats(node: yaml.Node, path: Path) -> None:
+    """Of two equal keys YAML would take the last."""
+    seen: set[str] = set()
+    for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+        name = str(key.value)
+        if name in seen:
+            line = key.start_mark.line + 1
+            raise UserError(f"{path}, line {line}: {name[:60]} stands twice in one mapping.")
+        seen.add(name)
+
+
+def _fields(loader: yaml.SafeLoader, root: yaml.MappingNode, path: Path) -> RecipeFields:
     values: dict[str, Any] = {}
     lines: dict[str, int] = {}
     for key, node in root.value:
         line = key.start_mark.line + 1
         if key.tag != "tag:yaml.org,2002:str":
-            raise UserError(f"{path}, line {line}: a field's name must be text.")
+            name = f" {key.value[:60]}" if isinstance(key, yaml.ScalarNode) else " none"
+            raise UserError(f"{path}, line {line}: a field's name must be a word, found{name}.")
         if key.value in lines:
             raise UserError(
                 f"{path}, line {line}: {key.value[:60]} stands twice, first in line "
@@ -121,5 +208,6 @@ def _fields(
         if is_scalar:
             values[key.value] = None if node.tag == _NULL else node.value
         else:
+            _refuse_repeats(node, path)
             values[key.value] = loader.construct_object(node, deep=True)
-    return values, lines
+    return RecipeFields(values, str(path), lines)

@@ -2,75 +2,35 @@
 
 A store is a folder with ``store.json``, which describes it, and numbered safetensors files
 of so many rows each: tensors ``features`` of the only layer, or ``features:LAYER`` of each of
-several, and ``logits`` where there are any. The files are mapped into memory, so that only rows
-that are used are read. A file appears whole or not at all, so that a store can be completed.
+several, ``logits`` where there are any, and ``checks``, the CRC-32 of each row. The files are
+mapped into memory, so that only rows that are used are read. A file appears whole or not at all,
+so that a store can be completed.
 """
 
 import json
 import os
-from dataclasses import asdict, dataclass, field, replace
+import re
+import zlib
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vkd.errors import RunError
 from vkd.features import device_of
+from vkd.store_description import DESCRIPTION_FILE, StoreDescription, describe
 from vkd.teacher import TeacherOutput, required, widths_of
 
-_DESCRIPTION = "store.json"
-_FEATURES, _LOGITS = "features", "logits"
-
-
-@dataclass(frozen=True)
-class StoreDescription:
-    """What a store holds.
-
-    Attributes:
-        images: of the data set that the teacher saw.
-        views: augmented views of each; row r is view r // images of image r % images.
-        seed: of the augmentation.
-        dtype: of the numbers, float16 or float32.
-        classes: names of the classes of the data.
-        recipe: the settings that decide the teacher's inputs and outputs.
-        rows_per_file: rows in each file but the last.
-        pictures: digests of the images, see ``vkd.data.fingerprint``; empty in stores of earlier
-            versions, and for data given as objects.
-        teacher_weights: digest of the teacher's weights; empty until the teacher is there, and in
-            stores of earlier versions.
-    """
-
-    images: int
-    views: int
-    seed: int
-    dtype: str
-    classes: list[str]
-    recipe: dict[str, Any] = field(default_factory=dict)
-    rows_per_file: int = 16384
-    pictures: dict[str, str] = field(default_factory=dict)
-    teacher_weights: str = ""
-
-    @property
-    def rows(self) -> int:
-        """Rows in all."""
-        return self.images * self.views
-
-    @property
-    def files(self) -> int:
-        """Files in all."""
-        return -(-self.rows // self.rows_per_file)
-
-    def rows_of(self, number: int) -> range:
-        """Return the rows of a file."""
-        first = number * self.rows_per_file
-        return range(first, min(first + self.rows_per_file, self.rows))
+_FEATURES, _LOGITS, _CHECKS = "features", "logits", "checks"
 
 
 def is_store(folder: Path) -> bool:
     """Return whether a folder holds a store, complete or not."""
-    return (folder / _DESCRIPTION).is_file()
+    return (folder / DESCRIPTION_FILE).is_file()
 
 
 def open_store(folder: Path, description: StoreDescription) -> None:
@@ -105,26 +65,21 @@ def bind_teacher(folder: Path, weights: str) -> None:
 
 
 def _write_description(folder: Path, description: StoreDescription) -> None:
-    partial = folder / f"{_DESCRIPTION}.partial"
+    partial = folder / f"{DESCRIPTION_FILE}.partial"
     partial.write_text(json.dumps(asdict(description), indent=1) + "\n")
-    os.replace(partial, folder / _DESCRIPTION)
-
-
-def describe(folder: Path) -> StoreDescription:
-    """Return what a store holds.
-
-    Raises:
-        ValueError: if the folder is no store.
-    """
-    try:
-        return StoreDescription(**json.loads((folder / _DESCRIPTION).read_text()))
-    except (OSError, TypeError, ValueError):
-        raise ValueError(f"{folder} is no store of a teacher's outputs.") from None
+    os.replace(partial, folder / DESCRIPTION_FILE)
 
 
 def file_of(folder: Path, number: int) -> Path:
     """Return the path of one of a store's files."""
     return folder / f"rows-{number:06d}.safetensors"
+
+
+def present_files(folder: Path, description: StoreDescription) -> list[int]:
+    """Return the numbers of the files that are there, in order."""
+    found = (re.fullmatch(r"rows-(\d{6,})\.safetensors", path.name) for path in folder.iterdir())
+    numbers = sorted(int(match[1]) for match in found if match)
+    return [number for number in numbers if number < description.files]
 
 
 def write_rows(file: Path, outputs: TeacherOutput, dtype: str) -> None:
@@ -153,6 +108,7 @@ def write_rows(file: Path, outputs: TeacherOutput, dtype: str) -> None:
     for name, part in tensors.items():
         if not part.isfinite().all():
             raise ValueError(f"The teacher's {name} are not finite in {dtype}.")
+    tensors[_CHECKS] = _checks(list(tensors.values()))
     partial = file.with_suffix(".partial")
     # safetensors sorts tensors by size and name; this keeps the order of the layers.
     save_file(tensors, partial, {"layers": json.dumps(list(outputs.features))})
@@ -174,30 +130,31 @@ class DiskTeacher:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.description = folder, describe(folder)
-        missing = [n for n in range(self.description.files) if not file_of(folder, n).is_file()]
+        missing = self.description.files - len(present_files(folder, self.description))
         if missing:
             raise ValueError(
-                f"{folder} is incomplete, {len(missing)} of {self.description.files} files are "
-                "missing; the same command completes it."
+                f"{folder} is incomplete, {missing} of {self.description.files} files are missing; "
+                "the same command completes it."
             )
+        numbers = range(self.description.files)
         # All at once: mapping a file reads only its header, and fails where it is not whole.
-        self._parts = [_mapped(file_of(folder, n)) for n in range(self.description.files)]
+        self._parts = [open_rows(folder, number, self.description) for number in numbers]
         for number, part in enumerate(self._parts):
-            if widths_of(part) != (self.widths, self.num_classes):
+            if widths_of(part.outputs) != (self.widths, self.num_classes):
                 raise ValueError(
-                    f"{file_of(folder, number)} does not fit its store: it has {_named(part)}, the "
-                    f"first file {_named(self._parts[0])}."
+                    f"{file_of(folder, number)} does not fit its store: it has "
+                    f"{_named(part.outputs)}, the first file {_named(self._parts[0].outputs)}."
                 )
 
     @property
     def widths(self) -> dict[str, int]:
         """Number of features by layer."""
-        return widths_of(self._parts[0])[0]
+        return widths_of(self._parts[0].outputs)[0]
 
     @property
     def num_classes(self) -> int | None:
         """Number of logits; None without logits."""
-        return widths_of(self._parts[0])[1]
+        return widths_of(self._parts[0].outputs)[1]
 
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput:
         """Return the outputs of the rows ``indices`` (N,), on the device of ``images``.
@@ -206,6 +163,7 @@ class DiskTeacher:
 
         Raises:
             ValueError: without ``indices``, with more or fewer than images, or beyond the rows.
+            RunError: if rows are not as they were written.
         """
         rows = required(indices, images).cpu()
         if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < self.description.rows:
@@ -215,11 +173,12 @@ class DiskTeacher:
             )
         size = self.description.rows_per_file
         files, places = rows // size, rows % size
-        found = self._parts[0].each(lambda part: part.new_empty(len(rows), part.shape[1]))
+        found = self._parts[0].outputs.each(lambda part: part.new_empty(len(rows), part.shape[1]))
         for number in files.unique().tolist():
             chosen = files == number
-            for target, part in zip(_all(found), _all(self._parts[number]), strict=True):
-                target[chosen] = part[places[chosen]]
+            rows_found = self._parts[number].rows(places[chosen])
+            for target, part in zip(_all(found), _all(rows_found), strict=True):
+                target[chosen] = part
         device = device_of(images)
         return found.each(lambda part: part.to(device, torch.float32))
 
@@ -235,16 +194,88 @@ def _named(outputs: TeacherOutput) -> str:
     return f"{features[:60]} features and {classes or 'no'} logits"
 
 
-def _mapped(file: Path) -> TeacherOutput:
+class StoredRows(NamedTuple):
+    """A file's ``outputs`` as they are mapped, and the ``checks`` of its rows; None in stores of
+    earlier versions, which have none."""
+
+    file: Path
+    outputs: TeacherOutput
+    checks: Tensor | None
+
+    def rows(self, places: Tensor) -> TeacherOutput:
+        """Return the rows at ``places`` (N,).
+
+        Raises:
+            RunError: if one is not as it was written.
+        """
+        found = self.outputs.each(lambda part: part[places])
+        if self.checks is not None and not torch.equal(self.checks[places], _checks(_all(found))):
+            raise RunError(
+                f"{self.file} is damaged: rows are not as they were written; remove it, and "
+                "`vkd cache` writes it again."
+            )
+        return found
+
+
+def _checks(parts: list[Tensor]) -> Tensor:
+    """The CRC-32 (N,) of each row of all parts (N, D) together."""
+    rows = torch.cat([part.contiguous().view(torch.uint8) for part in parts], 1).numpy()
+    return torch.tensor([zlib.crc32(row) for row in rows], dtype=torch.int64)
+
+
+def open_rows(folder: Path, number: int, description: StoreDescription) -> StoredRows:
+    """Return a file of a store, mapped into memory.
+
+    Raises:
+        ValueError: if it cannot be read, or does not fit the store's description.
+    """
+    file = file_of(folder, number)
+    if not file.is_file():
+        raise ValueError(f"{file} is no file; remove it, and `vkd cache` writes it again.")
     try:
-        with safe_open(file, "pt") as tensors:
-            named = (tensors.metadata() or {}).get("layers")
-            layers = json.loads(named) if named else [""]
-            names = [_FEATURES] if len(layers) == 1 else [f"{_FEATURES}:{name}" for name in layers]
-            parts = [tensors.get_tensor(name) for name in names]
-            # Files that do not name their layers always have logits.
-            has_logits = named is None or _LOGITS in tensors.keys()  # noqa: SIM118
-            logits = tensors.get_tensor(_LOGITS) if has_logits else None
-            return TeacherOutput(dict(zip(layers, parts, strict=True)), logits)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from None
+        opened = _mapped(file)
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise ValueError(f"{file} cannot be read: {reason}.") from None
+    count, dtype = len(description.rows_of(number)), getattr(torch, description.dtype)
+    if opened.checks is not None and opened.checks.shape != (count,):
+        raise ValueError(f"{file} does not fit its store: it must have {count} checks of rows.")
+    for part in _all(opened.outputs):
+        if part.ndim != 2 or len(part) != count or part.dtype != dtype:
+            raise ValueError(
+                f"{file} does not fit its store: it must have {count} rows of {description.dtype}, "
+                f"found {tuple(part.shape)} of {part.dtype}; remove it, and `vkd cache` writes it "
+                "again."
+            )
+    return opened
+
+
+def check_rows(folder: Path, number: int, description: StoreDescription) -> None:
+    """Read a whole file of a store.
+
+    Raises:
+        ValueError: if it cannot be read, does not fit the store, or is not as it was written.
+    """
+    opened = open_rows(folder, number, description)
+    try:
+        opened.rows(torch.arange(len(description.rows_of(number))))
+    except RunError as error:
+        raise ValueError(str(error)) from None
+
+
+def _mapped(file: Path) -> StoredRows:
+    with safe_open(file, "pt") as tensors:
+        named = (tensors.metadata() or {}).get("layers")
+        layers = json.loads(named) if named else [""]
+        if not (isinstance(layers, list) and layers and all(isinstance(n, str) for n in layers)):
+            raise ValueError(f"its layers must be a list of names, found {str(layers)[:60]}")
+        names = [_FEATURES] if len(layers) == 1 else [f"{_FEATURES}:{name}" for name in layers]
+        parts = [tensors.get_tensor(name) for name in names]
+        there = set(tensors.keys())
+        # Files that do not name their layers always have logits.
+        has_logits = named is None or _LOGITS in there
+        logits = tensors.get_tensor(_LOGITS) if has_logits else None
+        checks = tensors.get_tensor(_CHECKS) if _CHECKS in there else None
+        return StoredRows(
+            file, TeacherOutput(dict(zip(layers, parts, strict=True)), logits), checks
+        )

@@ -18,7 +18,8 @@ from vkd.classification.data import read_splits, student_format
 from vkd.data.views import Views
 from vkd.errors import RunError, UserError
 from vkd.recipe import config_of, read_recipe, recipe
-from vkd.store import DiskTeacher, StoreDescription, describe, file_of, write_rows
+from vkd.store import DiskTeacher, file_of, write_rows
+from vkd.store_description import StoreDescription, describe
 from vkd.teacher import TeacherOutput
 from vkd.training.checkpoint import read_metrics
 
@@ -164,7 +165,9 @@ def test_outputs_too_large_for_the_dtype_are_an_error(config, tmp_path, monkeypa
     with pytest.raises(ValueError, match="features are not finite in float16"):
         write_rows(tmp_path / "rows.safetensors", large, "float16")
     write_rows(tmp_path / "rows.safetensors", large, "float32")
-    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda _: type("Usage", (), {"free": 10, "total": 10**9})
+    )
     with pytest.raises(RunError, match=r"The outputs take 0\.0 GB"):
         cache(config, tmp_path / "store", views=1, show=False)
 

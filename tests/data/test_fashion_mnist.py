@@ -57,6 +57,39 @@ def test_bad_files_are_named(folder):
         read_small("fashion-mnist", folder / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("train-images-idx3-ubyte.gz", np.zeros((50, 28, 28)), "of one and the same grey, 0"),
+        ("train-images-idx3-ubyte.gz", np.full((50, 28, 28), 255), "of one and the same grey, 1"),
+        ("train-images-idx3-ubyte.gz", np.zeros((0, 28, 28)), "holds nothing"),
+        ("train-images-idx3-ubyte.gz", np.zeros((50, 0, 0)), "holds nothing"),
+        ("train-labels-idx1-ubyte", np.full(50, 10), "train label 10; labels must be below 10"),
+        ("t10k-labels-idx1-ubyte", np.full(20, 255), "t10k label 255; labels must be below 10"),
+        ("t10k-images-idx3-ubyte.gz", np.zeros((20, 28, 27)), "of 28 x 28 and test images of 28 x"),
+    ],
+)
+def test_images_and_labels_that_mean_nothing_are_refused(folder, name, array, message):
+    write_idx(folder / name, array)
+    with pytest.raises(UserError, match=message):
+        read_small("fashion-mnist", folder)
+
+
+@pytest.mark.parametrize("shape", [(2**31, 2**31, 4), (2**22, 2**21, 2**21), (2**32 - 1,) * 3])
+def test_a_shape_whose_product_overflows_is_refused(folder, shape):
+    header = bytes([0, 0, 8, 3]) + np.array(shape, ">u4").tobytes()
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header))
+    with pytest.raises(UserError, match="should hold"):
+        read_small("fashion-mnist", folder)
+
+
+def test_one_image_cannot_be_split(folder):
+    write_idx(folder / "train-images-idx3-ubyte.gz", np.zeros((1, 28, 28)))
+    write_idx(folder / "train-labels-idx1-ubyte", np.zeros(1))
+    with pytest.raises(UserError, match="holds 1 training image; there must be two"):
+        read_small("fashion-mnist", folder)
+
+
 @pytest.mark.skipif(
     not fashion_mnist.DEBIAN_FOLDER.exists(),
     reason="Debian's package dataset-fashion-mnist is not installed",

@@ -22,7 +22,7 @@ from vkd.classification import teachers
 from vkd.methods.crd import CRD
 from vkd.methods.method import Signals, Sizes
 from vkd.recipe import recipe
-from vkd.store import StoreDescription
+from vkd.store_description import StoreDescription
 from vkd.training import trainer
 
 

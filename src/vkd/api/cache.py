@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vkd.api.networks import check_names, missing_networks
+from vkd.api.networks import check_networks
 from vkd.api.train import objects_and_names, with_networks
 from vkd.config import DistillationConfig, TrainingConfig
 from vkd.errors import FieldError, UserError
@@ -57,8 +57,7 @@ def cache(
     if not (isinstance(config, DistillationConfig) and config.needs_teacher):
         raise FieldError("feature_weight", "and every other weight of a teacher is 0.")
     replace(config, teacher_store=str(folder))  # type: ignore[call-arg]
-    check_names(config)
-    missing_networks(config)
+    check_networks(config)
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
         filler = resolve(spec.cache)(config, folder, views, dtype, objects)

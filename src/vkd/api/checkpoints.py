@@ -9,6 +9,7 @@ from vkd.errors import FieldError, UserError
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
 from vkd.models.fit import shortened
 from vkd.recipe import changed, config_of, read_recipe
+from vkd.recipe_values import RecipeFields
 from vkd.tasks import TASKS
 from vkd.training.spec import TaskSpec
 from vkd.training.task import Objects
@@ -36,7 +37,8 @@ def checkpoint_with_recipe(
         UserError: if neither the checkpoint nor ``recipe`` says, or an object is missing.
     """
     read = read_checkpoint(checkpoint)
-    values = asdict(config_of(read_recipe(recipe)) if recipe else _own_config(read))
+    values = read_recipe(recipe) if recipe else _own_recipe(read)
+    values = values.with_values(asdict(config_of(values)))
     _check_objects(checkpoint, values["objects"], objects, needs)
     names = {item.name for item in fields(own(TASKS[values["task"]]))}
     options = {name: value for name, value in changes.items() if name in names}
@@ -49,7 +51,7 @@ def checkpoint_with_recipe(
     return read, config_of(changed(values, rest)), options
 
 
-def _own_config(checkpoint: Checkpoint) -> TrainingConfig:
+def _own_recipe(checkpoint: Checkpoint) -> RecipeFields:
     """The recipe that a checkpoint names."""
     file = shortened(checkpoint.file, 120)
     if not checkpoint.recipe:
@@ -57,11 +59,13 @@ def _own_config(checkpoint: Checkpoint) -> TrainingConfig:
             f"{file} does not say which recipe its model belongs to; give recipe (--recipe), a "
             "name or a file."
         )
+    found = RecipeFields(checkpoint.recipe)
     try:
-        return config_of(checkpoint.recipe)
+        config_of(found)
     except UserError as error:
         text = f"{file}: its metadata recipe cannot be used: {error}"
         raise UserError(shortened(text, 300)) from None
+    return found
 
 
 def _check_objects(

@@ -2,7 +2,7 @@
 
 import torch
 
-from vkd.errors import FieldError
+from vkd.errors import FieldError, reason_of
 from vkd.features import LayerShape, layers
 from vkd.models.factory import create_model, published_config
 
@@ -25,5 +25,6 @@ def model_layers(name: str, side: int = 0, channels: int = 0) -> list[LayerShape
     try:
         return layers(model, torch.zeros(shape))
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise FieldError("input_size", f": {name} does not take images {shape}: {reason}") from None
+        raise FieldError(
+            "input_size", f": {name} does not take images {shape}: {reason_of(error)}."
+        ) from None

@@ -7,12 +7,13 @@ from accelerate import PartialState
 from accelerate.utils import set_seed
 from torch import nn
 
-from vkd.api.networks import check_names, missing_networks, recipe_of_network, with_checkpoint
+from vkd.api.networks import check_networks, missing_networks, recipe_of_network, with_checkpoint
 from vkd.config import DistillationConfig, TrainingConfig
 from vkd.errors import FieldError
 from vkd.models.digest import checkpoint_digest
 from vkd.models.factory import HUB
-from vkd.recipe import as_config
+from vkd.recipe import as_config, config_of
+from vkd.recipe import recipe as read_config
 from vkd.reporting.model_card import write_model_card
 from vkd.tasks import check_method, task_of
 from vkd.training.checkpoint import check_sources, open_run_folder
@@ -63,7 +64,8 @@ def train(
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
         # Only the first process may make the folder; the others find the first one's recipe.
-        open_run_folder(target, config, resume or not accelerator.is_main_process)
+        others = resume or not accelerator.is_main_process
+        open_run_folder(target, config, others, read_config)
     config = with_networks(config, target, show)
     # Anew, as the training of a teacher has left its own settings.
     accelerator = make_accelerator(config)
@@ -92,8 +94,7 @@ def objects_and_names(**given: Any) -> tuple[Objects, dict[str, Any]]:
 def _check(config: TrainingConfig, objects: Objects) -> None:
     check_training(config)
     check_trackers(config.tracker_names)
-    check_names(config)
-    missing_networks(config)
+    check_networks(config)
     if objects.loss is None:
         check_method(config)
     is_weightless = isinstance(config, DistillationConfig) and not config.feature_weight
@@ -127,8 +128,10 @@ def with_networks(config: TrainingConfig, folder: Path, show: bool) -> TrainingC
     """
     for network in missing_networks(config):
         place = folder / network.role
-        own = recipe_of_network(network)
-        train(own, place, resume=(place / "recipe.yaml").is_file(), show=show)
+        fields = recipe_of_network(network)
+        with fields.in_place():
+            is_begun = (place / "recipe.yaml").is_file()
+            train(config_of(fields), place, resume=is_begun, show=show)
         config = with_checkpoint(config, network, place)
     return config
 

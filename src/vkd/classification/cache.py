@@ -29,7 +29,16 @@ from vkd.data.views import Views
 from vkd.errors import FieldError, RunError, as_user_error
 from vkd.models.digest import weights_digest
 from vkd.notes import say
-from vkd.store import bind_teacher, describe, file_of, is_store, open_store, write_rows
+from vkd.store import (
+    bind_teacher,
+    check_rows,
+    file_of,
+    is_store,
+    open_store,
+    present_files,
+    write_rows,
+)
+from vkd.store_description import describe
 from vkd.teacher import Teacher, TeacherOutput, joined, widths_of
 from vkd.training.reading import read, watching_workers
 from vkd.training.task import Objects
@@ -69,6 +78,7 @@ class StoreFiller:
         views = views or 1
         self.images = Views(self.splits.train, views, config.seed)
         self.description = describe_store(config, self.splits, views, config.seed, dtype)
+        self._require_disk()
         is_begun, described = is_store(folder), self.description
         if not is_begun:
             pictures = training_fingerprint(self.splits, with_contents=True).as_dict()
@@ -104,8 +114,13 @@ class StoreFiller:
             bind_teacher(self.folder, weights_digest(loaded.network.state_dict()))
         row_bytes = sum(widths.values()) * getattr(torch, description.dtype).itemsize
         numbers = range(accelerator.process_index, description.files, accelerator.num_processes)
-        missing = [n for n in numbers if not file_of(self.folder, n).is_file()]
-        self._require_space(row_bytes * sum(len(description.rows_of(n)) for n in missing))
+        present = set(present_files(self.folder, description))
+        with as_user_error("output"):
+            for number in present:
+                check_rows(self.folder, number, description)
+        stored = sum(len(description.rows_of(n)) for n in present)
+        self._require_space(row_bytes * (description.rows - stored))
+        missing = [n for n in numbers if n not in present]
         is_hidden = not (show and accelerator.is_main_process)
         for number in track(missing, "files", console=Console(stderr=True), disable=is_hidden):
             batches = self._batches(number, config)
@@ -129,6 +144,19 @@ class StoreFiller:
         with as_user_error("teacher_layer"):
             sizes = TeacherSizes.of(*widths_of(teacher(torch.zeros(2, *self.splits.shape))))
         return teacher, {"features": sizes.features, "logits": sizes.classes}
+
+    def _require_disk(self) -> None:
+        """Refuse views that do not fit the disk, however narrow the teacher's features are."""
+        above = next(place for place in (self.folder, *self.folder.absolute().parents)
+                     if place.exists())  # fmt: skip
+        needed = self.description.rows * getattr(torch, self.description.dtype).itemsize
+        size = shutil.disk_usage(above).total
+        if needed > size:
+            raise FieldError(
+                "views",
+                f"is {self.description.views:,}, which takes at least {needed / 1e9:,.0f} GB, and "
+                f"the disk of {self.folder} has {size / 1e9:,.0f} GB in all.",
+            )
 
     def _require_space(self, needed: int) -> None:
         free = shutil.disk_usage(self.folder).free

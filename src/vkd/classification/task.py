@@ -21,12 +21,13 @@ from vkd.classification.teachers import teacher_of
 from vkd.data.fingerprint import training_fingerprint
 from vkd.data.images import Splits, loader
 from vkd.data.views import Views, ViewSampler
-from vkd.errors import FieldError, as_user_error
+from vkd.errors import FieldError, as_user_error, reason_of
 from vkd.methods.method import Method
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model, fitting_options
 from vkd.models.start import start_from
-from vkd.store import DiskTeacher, describe
+from vkd.store import DiskTeacher
+from vkd.store_description import describe
 from vkd.training.reading import read
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
@@ -51,6 +52,7 @@ class ClassificationTask(Task):
         self.example = torch.zeros(2, *self.splits.shape)
         self.images = cast(Dataset, self.splits.train)
         student = objects.student or create_student(config, self.splits)
+        _check_images(student, config.student, self.example)
         if config.student_checkpoint:
             with as_user_error("student_checkpoint"):
                 start_from(student, config.student, config.student_checkpoint)
@@ -154,6 +156,20 @@ def create_student(config: ClassificationConfig, splits: Splits) -> nn.Module:
     if config.drop_path:
         options["drop_path_rate"] = config.drop_path
     return create_model(config.student, **options)
+
+
+@torch.no_grad()
+def _check_images(student: nn.Module, name: str, example: Tensor) -> None:
+    """Raise ``FieldError`` for a student that does not take images like ``example``."""
+    training = student.training
+    try:
+        student.eval()(example)
+    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        shape = " x ".join(map(str, example.shape[1:]))
+        raise FieldError(
+            "student", f": {name} does not take images of {shape}: {reason_of(error)}."
+        ) from error
+    student.train(training)
 
 
 def evaluation_loader(

@@ -12,13 +12,14 @@ from vkd.classification.distillation import TeacherSizes
 from vkd.classification.names import logit_order
 from vkd.data.fingerprint import Fingerprint, holds_the_same
 from vkd.data.images import Splits
-from vkd.errors import FieldError, as_user_error
+from vkd.errors import FieldError, as_user_error, reason_of
 from vkd.inputs import InputAdapter, InputFormat
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
 from vkd.models.digest import checkpoint_digest
 from vkd.models.factory import HUB, create_model, last_layer, published_config
 from vkd.notes import say
-from vkd.store import DiskTeacher, StoreDescription
+from vkd.store import DiskTeacher
+from vkd.store_description import StoreDescription
 from vkd.teacher import (
     MemoryTeacher,
     NetworkTeacher,
@@ -62,7 +63,7 @@ def teacher_of(
             with as_user_error("teacher_layer"):
                 teacher = MemoryTeacher(teacher, splits.constant)
     with as_user_error("teacher_layer"):
-        sizes = _sizes(teacher, example)
+        sizes = _sizes(teacher, config.teacher, example)
     classes = len(splits.classes)
     if config.logit_weight and sizes.classes != classes:
         raise FieldError(
@@ -73,10 +74,16 @@ def teacher_of(
     return teacher, sizes
 
 
-def _sizes(teacher: Teacher, example: Tensor) -> TeacherSizes:
+def _sizes(teacher: Teacher, name: str, example: Tensor) -> TeacherSizes:
     if isinstance(teacher, StoredTeacher):
         return TeacherSizes.of(teacher.widths, teacher.num_classes)
-    return TeacherSizes.of(*widths_of(teacher(example)))
+    try:
+        return TeacherSizes.of(*widths_of(teacher(example)))
+    except (AssertionError, IndexError, RuntimeError, TypeError) as error:
+        shape = " x ".join(map(str, example.shape[1:]))
+        raise FieldError(
+            "teacher", f": {name} does not take images of {shape}: {reason_of(error)}."
+        ) from error
 
 
 def network_teacher(

@@ -6,7 +6,14 @@ import sys
 from collections.abc import Callable
 
 from vkd import __version__
-from vkd.errors import RunError, UserError, nearest, refusal_of_the_system
+from vkd.errors import (
+    RunError,
+    UserError,
+    cut_to_sentence,
+    nearest,
+    reason_of,
+    refusal_of_the_system,
+)
 from vkd.plugins import load_plugins
 
 HELP = {
@@ -50,23 +57,39 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _discard_output() -> None:
     """Let go what cannot be printed, which Python would try again at its end."""
-    if sys.stdout is sys.__stdout__:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    stdout = sys.__stdout__
+    if stdout is not None and sys.stdout is stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+
+
+def lack_of_memory(error: Exception) -> RunError | None:
+    """Return that there is not enough memory as a sentence; None for another error.
+
+    torch says so in the words of a RuntimeError alone.
+    """
+    words = ("allocate memory", "out of memory", "Storage size calculation overflowed")
+    if not isinstance(error, MemoryError) and not any(word in str(error) for word in words):
+        return None
+    return RunError(
+        f"There is not enough memory: {reason_of(error)}; use smaller numbers or images."
+    )
 
 
 def report_error(program: str, error: Exception) -> int:
     """Print an error as one sentence and return the exit code.
 
-    Errors of users, runs and the system are; others are ours, and raised again.
+    Errors of users, runs and the system are, and lack of memory; others are ours, and raised
+    again.
     """
     if isinstance(error, UserError):
-        print(f"{program}: {error.for_command_line()}", file=sys.stderr)
+        print(cut_to_sentence(f"{program}: {error.for_command_line()}"), file=sys.stderr)
         return 2
-    told = error if isinstance(error, RunError) else refusal_of_the_system(error)
+    told = error if isinstance(error, RunError) else lack_of_memory(error)
+    told = told or refusal_of_the_system(error)
     if told is None:
         raise error
     _discard_output()
-    print(f"{program}: {told}", file=sys.stderr)
+    print(cut_to_sentence(f"{program}: {told}"), file=sys.stderr)
     return 1
 
 

@@ -6,7 +6,8 @@ Whatever imports torch is imported only after the flags were found right.
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,12 @@ def train(arguments: list[str]) -> None:
         parser.add_argument("--output", default=f"runs/{recipe}", help="run folder")
         parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint")
 
-    config, flags = _recipe("train", arguments, add_flags, "[--output FOLDER] [--resume]")
-    from vkd.api.train import end_processes, train
+    with _recipe("train", arguments, add_flags, "[--output FOLDER] [--resume]") as (config, flags):
+        from vkd.api.train import end_processes, train
 
-    metrics = train(config, flags.output, resume=flags.resume)
-    print_metrics(metrics | {"run": flags.output})
-    end_processes()
+        metrics = train(config, flags.output, resume=flags.resume)
+        print_metrics(metrics | {"run": flags.output})
+        end_processes()
 
 
 def compare(arguments: list[str]) -> None:
@@ -91,7 +92,11 @@ def compare(arguments: list[str]) -> None:
         add("--output", default=f"comparisons/{recipe}", help="folder; continues what is in it")
 
     usage = "--methods A,B [--seeds N] [--tune] [--output FOLDER]"
-    config, flags = _recipe("compare", arguments, add_flags, usage, {"trackers": ""})
+    with _recipe("compare", arguments, add_flags, usage, {"trackers": ""}) as (config, flags):
+        _compare(config, flags)
+
+
+def _compare(config: TrainingConfig, flags: Any) -> None:
     methods = [name.strip() for name in flags.methods.split(",") if name.strip()]
     if not methods:
         raise FieldError("methods", f"is required: names of {', '.join([*METHODS, NO_METHOD])}.")
@@ -171,26 +176,29 @@ def cache(arguments: list[str]) -> None:
         parser.add_argument("--views", type=int, default=0, help="augmented views of each image")
         parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
 
-    config, flags = _recipe("cache", arguments, add_flags, "[--output STORE] [--views N]")
-    if flags.views < 0:
-        raise FieldError("views", f"must be at least 0, found {flags.views}.")
-    from vkd.api.cache import cache
-    from vkd.api.train import end_processes
+    with _recipe("cache", arguments, add_flags, "[--output STORE] [--views N]") as (config, flags):
+        if flags.views < 0:
+            raise FieldError("views", f"must be at least 0, found {flags.views}.")
+        from vkd.api.cache import cache
+        from vkd.api.train import end_processes
 
-    sizes = cache(config, flags.output, views=flags.views, dtype=flags.dtype)
-    print_metrics(sizes | {"store": flags.output})
-    end_processes()
+        sizes = cache(config, flags.output, views=flags.views, dtype=flags.dtype)
+        print_metrics(sizes | {"store": flags.output})
+        end_processes()
 
 
+@contextmanager
 def _recipe(
     command: str,
     arguments: list[str],
     add_flags: Callable[[Parser, str], None],
     usage: str,
     defaults: dict[str, Any] | None = None,
-) -> tuple[TrainingConfig, Any]:
+) -> Iterator[tuple[TrainingConfig, Any]]:
     """The recipe that ``arguments`` name first, changed by ``defaults`` and by the flags that
-    follow, and all flags; ``add_flags`` adds the command's own."""
+    follow, and all flags; ``add_flags`` adds the command's own.
+
+    What is wrong with a field that stands in the recipe's file names its line."""
     recipe, *rest = arguments or ["--help"]
     if recipe in ("-h", "--help"):
         print(f"usage: vkd {command} RECIPE {usage} [--FIELD VALUE ...]\n\n"
@@ -207,7 +215,9 @@ def _recipe(
     kind = TASKS[values["task"]].config
     add_recipe_flags(parser, kind, values)
     flags = parser.parse_args(rest)
-    return config_of(changed(values, given_fields(rest, flags, kind))), flags
+    fields = changed(values, given_fields(rest, flags, kind))
+    with fields.in_place():
+        yield config_of(fields), flags
 
 
 def eval(arguments: list[str]) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, get_type_hints
 
-import yaml
-
 from vkd.cli.parser import Parser
 from vkd.config import TrainingConfig, default_values, field_groups, field_texts
 from vkd.errors import flag_of
@@ -60,7 +58,7 @@ def given_fields(arguments: list[str], flags: Any, config: type[TrainingConfig])
     words = {word.split("=")[0][2:].replace("-", "_") for word in arguments if word[:2] == "--"}
     known = {item.name for item in fields(config)} & words
     values = {name: flags[name] for name in known}
-    return values | {name: yaml.safe_load(flags[name]) for name in config.FORMER if name in words}
+    return values | {name: flags[name] for name in config.FORMER if name in words}
 
 
 def add_option_flags(parser: Parser, kinds: dict[str, type]) -> None:

@@ -80,7 +80,7 @@ def _one_sentence(message: str) -> str:
     expected = re.search(r"Expected an? <class '(\w+)'>", message)
     choices = re.search(r"(?:typing\.)?Literal\[([^\]]*)\]", message)
     if key is None:
-        return " ".join(message.split())
+        return " ".join(message.split()).rstrip(".") + "."
     flag = "--" + _dashed(key[1])
     found = f", found {value[1]}" if value else ""
     if choices:

@@ -1,18 +1,17 @@
 """What a comparison trains, before anything is trained."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from vkd.api.networks import check_names, missing_networks, recipe_of_network, with_checkpoint
+from vkd.api.networks import check_networks, missing_networks, recipe_of_network, with_checkpoint
 from vkd.comparison.runs import Given, Run, is_finished
 from vkd.comparison.variants import Variant, safe_name
 from vkd.config import FrozenNetwork, TrainingConfig, write_recipe
 from vkd.errors import FieldError, UserError
 from vkd.recipe import changed, config_of
+from vkd.recipe import recipe as read_config
 from vkd.tasks import check_method
 from vkd.training.checkpoint import recipe_difference
 from vkd.training.optimization import check_training
@@ -117,8 +116,7 @@ def _check(variant: Variant) -> None:
     config = variant.config
     check_training(config)
     check_trackers(config.tracker_names)
-    check_names(config)
-    missing_networks(config)
+    check_networks(config)
     try:
         check_method(config)
     except UserError as error:
@@ -133,7 +131,7 @@ def _network_run(
 ) -> Run:
     same = sum(other.role == network.role for other, _ in others)
     place = folder / (f"{network.role}-{same + 1}" if same else network.role)
-    values = asdict(recipe_of_network(network)) | {"trackers": ""}
+    values = recipe_of_network(network) | {"trackers": ""}
     config = config_of(changed(values, changes))
     return Run(name=network.role, config=config, folder=place, is_tested=True, is_network=True)
 
@@ -151,8 +149,8 @@ def open_folder(folder: Path, base: TrainingConfig) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_recipe(base, recipe)
         return
-    saved = yaml.safe_load(recipe.read_text())
-    if not isinstance(saved, dict) or saved.get("task") != base.task:
+    saved = read_config(str(recipe))
+    if saved.task != base.task:
         raise FieldError("output", f"{folder} holds another task; name a new folder.")
     if (folder / "metrics.jsonl").is_file():
         raise FieldError("output", f"{folder} holds a single run; name a new folder.")

@@ -14,6 +14,8 @@ from vkd.api.evaluate import evaluate
 from vkd.api.train import train
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError, RunError
+from vkd.recipe import config_of
+from vkd.recipe_values import RecipeFields
 from vkd.training.checkpoint import read_metrics, recipe_difference, write_json
 from vkd.training.task import Objects
 
@@ -127,7 +129,8 @@ def finished(run: Run) -> Result | None:
     if not file.is_file():
         return None
     content = json.loads(file.read_text())
-    difference = recipe_difference(content.pop("recipe"), run.config)
+    saved = config_of(RecipeFields(content.pop("recipe"), str(file)))
+    difference = recipe_difference(saved, run.config)
     if difference:
         name, before, now = difference
         raise FieldError(

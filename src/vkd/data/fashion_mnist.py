@@ -1,6 +1,8 @@
 """Fashion-MNIST from IDX files: 70,000 grey images of 28x28 in ten classes of clothing."""
 
 import gzip
+import math
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +29,22 @@ def read(path: str | Path = "") -> tuple[Part, Part, Part, list[str]]:
     """
     folder = Path(path) if path else DEBIAN_FOLDER
     images, labels = _part(folder, "train")
+    if len(images) < 2:
+        raise UserError(f"{folder} holds {len(images)} training image; there must be two or more.")
+    test = _part(folder, "t10k")
+    if test[0].shape[1:] != images.shape[1:]:
+        sizes = [" x ".join(map(str, part.shape[2:])) for part in (images, test[0])]
+        raise UserError(
+            f"{folder} has training images of {sizes[0]} and test images of {sizes[1]}."
+        )
     # Fixed, so that nothing tuned on the validation part was ever trained on.
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    held_out = min(VALIDATION, len(images) // 10)
+    held_out = min(VALIDATION, max(1, len(images) // 10))
     validation, train = order[:held_out], order[held_out:]
     return (
         (images[train], labels[train]),
         (images[validation], labels[validation]),
-        _part(folder, "t10k"),
+        test,
         CLASSES,
     )
 
@@ -42,6 +52,11 @@ def read(path: str | Path = "") -> tuple[Part, Part, Part, list[str]]:
 def _part(folder: Path, name: str) -> Part:
     images = read_idx(_file(folder, f"{name}-images-idx3-ubyte"), dimensions=3)
     labels = read_idx(_file(folder, f"{name}-labels-idx1-ubyte"), dimensions=1)
+    if labels.max() >= len(CLASSES):
+        raise UserError(
+            f"{folder} has the {name} label {int(labels.max())}; labels must be below "
+            f"{len(CLASSES)}."
+        )
     if len(images) != len(labels):
         raise UserError(f"{folder} holds {len(images)} {name} images but {len(labels)} labels.")
     return images[:, None].float() / 255, labels.long()
@@ -65,12 +80,15 @@ def read_idx(file: Path, dimensions: int) -> Tensor:
     """
     try:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         raise UserError(f"{file} cannot be read as a gzip file.") from None
     header = 4 + 4 * dimensions
     if len(data) < header or data[:4] != bytes([0, 0, 8, dimensions]):
         raise UserError(f"{file} is not an IDX file of {dimensions}-dimensional unsigned bytes.")
     shape = tuple(np.frombuffer(data, ">u4", dimensions, 4).tolist())
-    if len(data) - header != np.prod(shape):
-        raise UserError(f"{file} should hold {np.prod(shape)} bytes, found {len(data) - header}.")
+    size = math.prod(shape)
+    if len(data) - header != size:
+        raise UserError(f"{file} should hold {size} bytes, found {len(data) - header}.")
+    if not size:
+        raise UserError(f"{file} holds nothing, its shape is {shape}.")
     return torch.from_numpy(np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy())

@@ -159,6 +159,9 @@ def loader(
         UserError: for a label that is none of these.
     """
     whole = images.dataset if isinstance(images, Subset) else images
+    # More processes than batches would start only to wait.
+    rows = len(cast(Sized, images if sampler is None else sampler))
+    workers = min(workers, -(-rows // batch_size))
     return DataLoader(
         images,
         batch_size,

@@ -7,6 +7,7 @@ from torchvision.transforms import v2
 
 from vkd.data.catalogue import SMALL, reader_of
 from vkd.data.images import Images, Splits
+from vkd.errors import FieldError, UserError
 from vkd.inputs import InputFormat
 
 Part = tuple[Tensor, Tensor]
@@ -27,14 +28,26 @@ def read_small(
         crop_padding: zero padding in pixels before a random crop of training images.
         flip: mirror half of the training images.
         train_fraction: share of the training split to keep.
+
+    Raises:
+        FieldError: for padding so wide that a crop could miss the image.
     """
     train, validation, test, classes = reader_of(SMALL[name])(path)
     kept = max(1, round(train_fraction * len(train[0])))
     train = (train[0][:kept], train[1][:kept])
     mean, std = train[0].mean().item(), train[0].std().item()
+    if not std > 0:
+        place = f"{path} has" if path else f"{name} has"
+        raise UserError(f"{place} training images of one and the same grey, {mean:.3g}.")
     _, height, width = train[0].shape[1:]
     steps: list[v2.Transform] = []
     if crop_padding:
+        if crop_padding >= min(height, width):
+            raise FieldError(
+                "crop_padding",
+                f"must be below the {min(height, width)} pixels of the images' shorter side, found "
+                f"{crop_padding}; a crop could miss the image.",
+            )
         steps.append(v2.RandomCrop((height, width), padding=crop_padding, fill=-mean / std))
     if flip:
         steps.append(v2.RandomHorizontalFlip())

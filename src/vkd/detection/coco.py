@@ -137,6 +137,8 @@ def detection_loader(
 
     Shuffled batches leave out an incomplete last one.
     """
+    # More processes than batches would start only to wait.
+    workers = min(workers, -(-len(images) // batch_size))
     return DataLoader(
         images,
         batch_size,

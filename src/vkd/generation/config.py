@@ -76,6 +76,7 @@ class GenerationConfig(LabelledImagesConfig):
         self.require_at_least(1, "channels", "noise_dim", "generator_every")
         self.require("channels", self.channels % 2 == 0, "even")
         self.require_at_least(100, "samples")
+        self.require_seed("subset_seed")
         self.require("fraction", 0 < self.fraction <= 1, "above 0 and at most 1")
         if self.feature_weight:
             self.require("batch_size", self.batch_size >= 2, "at least 2 when distilling")

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from vkd.config import LARGEST_SEED
 from vkd.errors import FieldError, UserError
 from vkd.generation.config import GenerationConfig
 from vkd.generation.data import read_splits
@@ -23,6 +24,9 @@ from vkd.models.factory import create_model
 from vkd.models.metadata import check_count
 from vkd.training.spec import NoOptions
 from vkd.training.task import Exported, Objects
+
+# Of a class: the names of their files have five digits.
+MOST_IMAGES = 100_000
 
 
 def evaluate(
@@ -91,6 +95,10 @@ def predict(
     target = Path(options.output)
     if target.exists():
         raise FieldError("output", f"{target} exists already; name a new file or folder.")
+    if not 1 <= options.count <= MOST_IMAGES:
+        raise FieldError("count", f"must be from 1 to {MOST_IMAGES:,}, found {options.count}.")
+    if not 0 <= options.seed <= LARGEST_SEED:
+        raise FieldError("seed", f"must be from 0 to {LARGEST_SEED}, found {options.seed}.")
     model = load_generator(config, checkpoint, objects).eval()
     names = checkpoint.classes or [str(label) for label in range(model.num_classes)]
     check_count(names, model.num_classes, "classes", checkpoint.file)

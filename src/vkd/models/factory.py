@@ -6,7 +6,7 @@ from typing import Any
 import timm
 from torch import nn
 
-from vkd.errors import FieldError, RunError, UserError, nearest
+from vkd.errors import FieldError, RunError, UserError, nearest, reason_of
 from vkd.models import biggan, deit, small
 from vkd.models.checkpoints import Checkpoint, as_checkpoint, load_checkpoint
 from vkd.models.fit import shortened
@@ -53,9 +53,9 @@ def create_model(
     if checkpoint == HUB:
         return _from_hub(name, kwargs)
     if not checkpoint:
-        return timm.create_model(name, **kwargs)
+        return _built(name, kwargs)
     read = as_checkpoint(checkpoint)
-    return load_checkpoint(_built(name, read, _options_in(name, read) | kwargs), read)
+    return load_checkpoint(_built(name, _options_in(name, read) | kwargs, read), read)
 
 
 def published_config(model: str | nn.Module) -> dict[str, Any]:
@@ -78,21 +78,24 @@ def fitting_options(name: str, shape: tuple[int, ...], num_classes: int) -> dict
     return options
 
 
-def _built(name: str, checkpoint: Checkpoint, options: dict[str, Any]) -> nn.Module:
-    """A model as a checkpoint's weights and metadata ask for it."""
+def _built(name: str, options: dict[str, Any], checkpoint: Checkpoint | None = None) -> nn.Module:
+    """A model, as a checkpoint's weights and metadata ask for it where there is one."""
     try:
         return timm.create_model(name, **options)
-    except UserError:
+    except (UserError, MemoryError):
         raise
     # What a model makes of odd sizes is of no fixed kind.
     except Exception as error:
         asked = ", ".join(f"{option} {value}" for option, value in options.items())
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        if checkpoint is None:
+            raise UserError(
+                f"{name} cannot be built with {shortened(asked, 90)}: {reason_of(error)}."
+            ) from error
         owner = checkpoint.model_name
         raise UserError(
             f"{shortened(checkpoint.file, 100)} holds weights {f'of {owner}, ' if owner else ''}"
             f"with which no {shortened(name, 40)} can be built ({shortened(asked, 60)}): "
-            f"{shortened(reason, 60)}."
+            f"{shortened(reason_of(error), 60)}."
         ) from None
 
 

@@ -4,11 +4,11 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
 from accelerate import Accelerator
 from accelerate.utils import load
 from accelerate.utils.constants import RNG_STATE_NAME
@@ -49,8 +49,16 @@ class Progress:
     task: dict[str, float] = field(default_factory=dict)
 
 
-def open_run_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
+def open_run_folder(
+    folder: Path, config: TrainingConfig, resume: bool, read: Callable[[str], TrainingConfig]
+) -> None:
     """Make a run folder with its recipe, or check that the run in it can be resumed.
+
+    Args:
+        folder: the run folder.
+        config: the recipe.
+        resume: whether the run that is there goes on.
+        read: returns the config of a recipe file, or raises ``UserError``.
 
     Raises:
         UserError: if the folder holds a run or other files and ``resume`` is False, or resuming
@@ -65,17 +73,13 @@ def open_run_folder(folder: Path, config: TrainingConfig, resume: bool) -> None:
         raise FieldError(
             "output", f"{folder} already holds a run; resume it (--resume) or name a new folder."
         )
-    saved = _saved_recipe(recipe)
-    if saved["task"] != config.task:
+    saved = read(str(recipe))
+    if saved.task != config.task:
         raise FieldError(
             "output",
-            f"{folder} holds a run of the task {saved['task']}, not {config.task}; name a new "
-            "folder.",
+            f"{folder} holds a run of the task {saved.task}, not {config.task}; name a new folder.",
         )
-    try:
-        difference = recipe_difference(saved, config, _PLACES)
-    except TypeError as error:  # of a field that this version does not know
-        raise UserError(f"{recipe} is not a recipe of {config.task}: {error}.") from None
+    difference = recipe_difference(saved, config, _PLACES)
     if difference:
         name, before, now = difference
         raise FieldError(
@@ -100,18 +104,6 @@ def _make_run_folder(folder: Path) -> None:
 def is_text(name: str) -> bool:
     """Return whether a path's name is text, which file systems do not require of it."""
     return name == name.encode(errors="replace").decode()
-
-
-def _saved_recipe(file: Path) -> dict[str, Any]:
-    try:
-        saved = yaml.safe_load(read_text(file))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        saved = None
-    if not isinstance(saved, dict) or not isinstance(saved.get("task"), str):
-        raise UserError(f"{file} is damaged: it is not the recipe of a run.")
-    return saved
 
 
 def check_sources(folder: Path, sources: dict[str, str], resume: bool) -> None:
@@ -146,20 +138,21 @@ def check_sources(folder: Path, sources: dict[str, str], resume: bool) -> None:
 
 
 def recipe_difference(
-    saved: dict[str, Any], config: TrainingConfig, free: frozenset[str] | set[str] = frozenset()
+    saved: TrainingConfig, config: TrainingConfig, free: frozenset[str] | set[str] = frozenset()
 ) -> tuple[str, Any, Any] | None:
     """Return the first field by which a saved recipe computes something else than ``config``.
 
     Args:
-        saved: the recipe's fields.
+        saved: of the run.
         config: to compare with.
         free: further fields that may differ.
 
     Returns:
         Its name, its saved value and that of ``config``; None where the two compute the same.
     """
-    upgraded, _ = type(config).upgraded(saved)
-    before, now = asdict(type(config)(**upgraded)), asdict(config)
+    if saved.task != config.task:
+        return "task", saved.task, config.task
+    before, now = asdict(saved), asdict(config)
     free = _FREE_ON_RESUME | free
     differing = (name for name in now if name not in free and before[name] != now[name])
     return next(((name, before[name], now[name]) for name in differing), None)

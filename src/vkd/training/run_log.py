@@ -141,7 +141,8 @@ class RunLog:
             self._bar.update(self._bar_task, description=title, terms=line)
         elif self.show:
             left = (monotonic() - self._began) / (record["epoch"] - self.first_epoch)
-            left = timedelta(seconds=round(left * (self.shape.epochs - record["epoch"])))
+            seconds = round(left * (self.shape.epochs - record["epoch"]))
+            left = timedelta(seconds=min(seconds, int(timedelta.max.total_seconds())))
             print(f"{title} {line} left {left}", file=sys.stderr)
 
 
