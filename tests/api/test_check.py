@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from support.photographs import write_folder
-from vkd.api.check import kind_of
+from vkd.api.check import check, kind_of
 from vkd.errors import UserError
 
 
@@ -114,3 +114,23 @@ def test_a_detection_set_is_described_with_its_objects(coco, tmp_path, vkd):
     assert found["splits"]["train"]["pictures"] == 9
     assert set(found["splits"]["train"]["counts"]) == {"odd", "even"}
     assert page.read_text().count("data:image/png;base64,") == 4
+
+
+def test_the_data_of_a_generator_are_described_as_it_sees_them(tmp_path):
+    write_folder(tmp_path)
+    page = tmp_path / "page.html"
+    found = check(tmp_path, "gan-digits", page, samples=2, dataset="folder", extractor="inception",
+                  extractor_recipe="", fraction=0.5)  # fmt: skip
+    assert {name: split.pictures for name, split in found.splits.items()} == {
+        "train": 12, "validation": 24
+    }  # fmt: skip
+    assert found.splits["train"].counts == {"n00": 4, "n01": 4, "n02": 4}
+    assert found.splits["train"].samples[0].picture.size == (32, 32)
+    assert check(dataset="digits").splits["test"].pictures == 899
+
+
+def test_data_sets_that_no_task_has_are_refused_by_the_nearest_name(tmp_path):
+    with pytest.raises(UserError, match=r"found 'yoloo'; did you mean yolo\?"):
+        check(tmp_path, dataset="yoloo")
+    with pytest.raises(UserError, match="data_path is required without a recipe"):
+        check()
