@@ -55,7 +55,6 @@ DICTS = {
     "state_dict": lambda content: {"state_dict": content, "args": argparse.Namespace(lr=1.0)},
     "net": lambda content: {"net": content, "optimizer": {"state": {0: torch.ones(3)}}},
     "ema": lambda content: {"state_dict": Small().state_dict(), "state_dict_ema": content},
-    "own name": lambda content: {"my_weights": content, "another": {"w": torch.ones(2)}},
     "teacher": lambda content: {"teacher": Small().state_dict(), "student": content},
 }
 
@@ -145,6 +144,14 @@ def test_what_lies_beside_is_said_once_and_what_is_alone_is_not(tmp_path, caplog
     (record,) = caplog.records
     assert "below state_dict are taken; 4 tensors beside them" in record.getMessage()
     assert "teacher.model.weight" in record.getMessage()
+
+
+def test_a_dict_of_any_name_holds_weights(tmp_path):
+    network = Small()
+    state = nn.DataParallel(network).state_dict()
+    torch.save({"mine": {"weights": state}, "other": {"w": torch.ones(2)}}, tmp_path / "w.pth")
+    found = load_checkpoint(Small(), tmp_path / "w.pth")
+    assert_equal(found.state_dict(), network.state_dict())
 
 
 def test_what_is_not_converted_is_said(tmp_path, caplog):
