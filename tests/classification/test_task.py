@@ -43,7 +43,7 @@ def test_each_way_of_training_runs(config, tmp_path, fields):
 
 
 def test_repeated_augmentation_shows_each_chosen_image_three_times(config, tmp_path):
-    images = Images(torch.zeros(300, 1, 2, 2), torch.zeros(300))
+    images = Images(torch.zeros(300, 1, 2, 2), torch.zeros(300).long())
     task = ClassificationTask(replace(config, repeated_augmentation=3, batch_size=30))
     task.images = images
     seen = torch.cat([indices for _, _, indices in task.train_loader()])

@@ -1,6 +1,7 @@
 """Checkpoints as ONNX and torch.export programs, which say who they are."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,10 @@ def _program(exported: Exported) -> torch.export.ExportedProgram:
 
 def _write(program: Any, file: Path, exported: Exported, metadata: dict[str, str]) -> None:
     if file.suffix == ".pt2":
-        torch.export.save(program, file, extra_files=dict(metadata))
+        # Not into the file itself, where torch ends the process if the disk is full.
+        whole = BytesIO()
+        torch.export.save(program, whole, extra_files=dict(metadata))
+        file.write_bytes(whole.getbuffer())
         return
     try:
         import onnxscript  # noqa: F401
