@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+# What torch says where its writer of archives fails.
+_TORCH_WRITER = re.compile("PytorchStreamWriter|inline_container")
+
 
 class UserError(ValueError):
     """A user's mistake: a wrong argument, name, path or value (exit code 2)."""
@@ -52,7 +55,7 @@ def refusal_of_the_system(error: Exception) -> RunError | None:
         reason = error.strerror or str(error)[:120] or type(error).__name__
     elif number is not None:
         reason = os.strerror(int(number[1]))
-    elif isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
+    elif isinstance(error, RuntimeError) and _TORCH_WRITER.search(str(error)):
         reason = "is the disk full?"
     else:
         return None

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _discard_output() -> None:
     """Let go what cannot be printed, which Python would try again at its end."""
-    if sys.stdout is sys.__stdout__:
+    if sys.stdout is sys.__stdout__ and sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
