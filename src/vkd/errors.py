@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 
 _LONGEST_SENTENCE, _LONGEST_WORD = 300, 80
+# What torch says where its writer of archives fails.
+_TORCH_WRITER = re.compile("PytorchStreamWriter|inline_container")
 
 
 class UserError(ValueError):
@@ -59,7 +61,7 @@ def refusal_of_the_system(error: Exception) -> RunError | None:
         reason = error.strerror or str(error)[:120] or type(error).__name__
     elif number is not None:
         reason = os.strerror(int(number[1]))
-    elif isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
+    elif isinstance(error, RuntimeError) and _TORCH_WRITER.search(str(error)):
         reason = "is the disk full?"
     else:
         return None

@@ -27,6 +27,7 @@ def one_sentence(done):
     return last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [100, 20_000])
 @pytest.mark.parametrize(
     "arguments",
@@ -55,13 +56,15 @@ def test_a_disk_that_is_full(arguments, size, digits_run, digits_teacher, tmp_pa
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
-@pytest.mark.parametrize("command", ["recipes", "models", "--help", "--version"])
+@pytest.mark.parametrize("command", ["recipes", "--version"])
 def test_output_that_cannot_be_written(command):
-    code = f"import sys; from vkd.cli import main; sys.exit(main(['{command}']))"
-    with open("/dev/full", "w") as full:
-        import subprocess
-
-        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=-1, text=True)
+    code = f"""if True:
+        import sys
+        sys.stdout = sys.__stdout__ = open("/dev/full", "w")
+        from vkd.cli import main
+        sys.exit(main(["{command}"]))
+    """
+    done = run_python("-c", code)
     assert "No space left" in one_sentence(done)
 
 

@@ -1,16 +1,19 @@
 """The trainer: resuming, averaging, accumulation, atomic checkpoints, failures."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from timm.models import register_model
 
+from support.gan import small_gan
 from vkd.api.train import train
 from vkd.errors import RunError, UserError
+from vkd.models.factory import create_model
 from vkd.models.small import conv_vit_digits
 from vkd.projection import orthogonality_error
 from vkd.recipe import config_of, read_recipe
@@ -174,11 +177,76 @@ def test_the_projection_lives_under_weight_decay(config, tmp_path):
     assert orthogonality_error(weight) < 1e-5
 
 
-@pytest.mark.parametrize("method", ["vkd", "linear", "kd"])
-def test_a_run_that_diverges_ends_in_the_trainers_sentence(digits_teacher, tmp_path, method):
-    changes = {
-        "teacher_checkpoint": str(digits_teacher), "lr": 1e6, "optimizer": "sgd", "epochs": 3,
-        "warmup_epochs": 0, "device": "cpu", "trackers": "", "clip_grad": 0.0, "method": method,
-    }  # fmt: skip
-    with pytest.raises(RunError, match=r"loss term \w+ is (nan|inf) in epoch \d; lower lr"):
-        train("digits", tmp_path / "run", show=False, **changes)
+DIVERGING = {"epochs": 3, "warmup_epochs": 0, "device": "cpu", "trackers": "", "clip_grad": 0.0}
+SENTENCE = (
+    r"^(The loss term \w+ (is (nan|-?inf)|exploded to \S+)|A weight is no finite number any more) "
+    r"in epoch 1; lower lr or set clip_grad\. There was no checkpoint"
+)
+
+
+@pytest.mark.parametrize(
+    "method", ["vkd", "linear", "mlp", "kd", "dkd", "dist", "rkd", "crd", "srd"]
+)
+@pytest.mark.parametrize("rollbacks", [0, 2])
+def test_a_run_that_diverges_ends_in_the_trainers_sentence(
+    digits_teacher, tmp_path, method, rollbacks
+):
+    changes = DIVERGING | {"teacher_checkpoint": str(digits_teacher), "lr": 1e6, "optimizer": "sgd"}
+    with pytest.raises(RunError, match=SENTENCE) as error:
+        train("digits", tmp_path / "run", show=False, method=method, rollbacks=rollbacks, **changes)
+    assert len(str(error.value)) <= 300
+
+
+@pytest.mark.parametrize("projection", ["orthogonal", "linear"])
+@pytest.mark.parametrize("normalization", ["standardize", "whiten", "layer_norm", "identity"])
+def test_no_normalisation_hides_that_a_run_diverges(
+    digits_teacher, tmp_path, projection, normalization
+):
+    changes = DIVERGING | {"teacher_checkpoint": str(digits_teacher), "lr": 1000.0}
+    with pytest.raises(RunError, match=SENTENCE):
+        train("digits", tmp_path / "run", show=False, projection=projection,
+              normalization=normalization, **changes)  # fmt: skip
+
+
+def test_a_detector_that_diverges_ends_in_the_trainers_sentence(tmp_path):
+    detector = create_model("vidt_digits", num_classes=10)
+    save_file(detector.state_dict(), tmp_path / "teacher.safetensors")
+    changes = DIVERGING | {"teacher": "vidt_digits", "lr": 1e6, "batch_size": 4,
+                           "teacher_checkpoint": str(tmp_path / "teacher.safetensors")}  # fmt: skip
+    with pytest.raises(RunError, match=SENTENCE):
+        train("digits-detection", tmp_path / "run", show=False, **changes)
+
+
+def test_a_gan_that_diverges_ends_in_the_trainers_sentence(digits_teacher, tmp_path):
+    networks = dict.fromkeys(("teacher_checkpoint", "extractor_checkpoint"), str(digits_teacher))
+    for number, lr in enumerate((1e4, 1e9, 1e30)):
+        with pytest.raises(RunError, match=SENTENCE):
+            train(small_gan(**networks, lr=lr), tmp_path / f"run{number}", show=False)
+
+
+@pytest.mark.parametrize("poisoned", ["weights", "gradients"])
+def test_a_run_that_diverges_once_goes_back_and_on(config, tmp_path, monkeypatch, poisoned):
+    original, spoilt = trainer_module.Trainer._optimizer_step, []
+
+    def step(trainer, index, batch, progress):
+        terms = original(trainer, index, batch, progress)
+        last = progress.updates == 3 * trainer.updates_per_epoch - 1
+        due = last if poisoned == "weights" else progress.updates == 2 * trainer.updates_per_epoch
+        if due and not spoilt:
+            spoilt.append(progress.updates)
+            with torch.no_grad():
+                next(trainer.modules[index].parameters()).fill_(float("nan"))
+        return terms
+
+    monkeypatch.setattr(trainer_module.Trainer, "_optimizer_step", step)
+    metrics = train(config, tmp_path / "run", show=False)
+    assert len(spoilt) == 1
+    assert metrics["accuracy"] > 20
+    records = read_metrics(tmp_path / "run")
+    assert [record["epoch"] for record in records] == [1, 2, 3, 4]
+    (note,) = (tmp_path / "run" / "notes.txt").read_text().splitlines()
+    assert re.search(r" in epoch 3; resuming from epoch 2 with other random numbers", note)
+    (state,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert json.loads((state / "progress.json").read_text())["rollbacks"] == 1
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(weight.isfinite().all() for weight in weights.values())

@@ -194,6 +194,11 @@ def write_whole(file: Path, text: str) -> None:
     os.replace(partial, file)
 
 
+def has_state(folder: Path) -> bool:
+    """Return whether a run folder has a state to go on from."""
+    return bool(_states(folder))
+
+
 def load_state(accelerator: Accelerator, folder: Path) -> Progress:
     """Load the newest state of a run folder; a folder without one starts at the beginning."""
     states = _states(folder)

@@ -16,11 +16,13 @@ from accelerate.utils import DataLoaderConfiguration, DistributedType, set_seed
 from timm.utils import ModelEmaV3
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.tensor import DTensor
 
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError, RunError
 from vkd.training.checkpoint import (
     Progress,
+    has_state,
     load_state,
     rewrite_progress,
     save_state,
@@ -110,12 +112,13 @@ class Trainer:
                 record: dict[str, Any] = {"epoch": progress.epoch, "updates": progress.updates}
                 record |= {"lr": self.optimizers[0].param_groups[0]["lr"], "train": terms}
                 last = progress.epoch == config.epochs
-                if last or progress.epoch % config.evaluate_every == 0:
+                # Before anything is measured, as metrics may fail on what is not finite.
+                fault = _non_finite(terms) or self._broken_weights()
+                fault = fault or self.task.check_health(terms, {})
+                if not fault and (last or progress.epoch % config.evaluate_every == 0):
                     record["validation"] = metrics = self.evaluate()
                     self._save_sample(progress)
-                fault = _non_finite(terms) or self.task.check_health(
-                    terms, record.get("validation", {})
-                )
+                    fault = self.task.check_health(terms, metrics)
                 if fault:
                     progress = self._roll_back(fault, progress, log)
                     continue
@@ -225,20 +228,30 @@ class Trainer:
         optimizer.zero_grad()
         return terms
 
+    def _broken_weights(self) -> str:
+        """What is wrong with the weights, of which each process may hold a shard; or nothing."""
+        weights = [p.detach() for module in self.modules for p in module.parameters()]
+        shards = [p.to_local() if isinstance(p, DTensor) else p for p in weights]
+        broken = torch.stack([(~shard.isfinite()).any() for shard in shards]).any()
+        is_broken = bool(self.accelerator.reduce(broken.float(), "sum"))
+        return "A weight is no finite number any more" if is_broken else ""
+
     def _step_schedules(self, progress: Progress) -> None:
         for schedule in self.schedules:
             schedule.step_update(progress.updates)
 
     def _roll_back(self, fault: str, progress: Progress, log: RunLog) -> Progress:
         message = f"{fault} in epoch {progress.epoch}"
+        if not has_state(self.folder):
+            raise RunError(
+                f"{message}; lower lr or set clip_grad. There was no checkpoint to go back to yet."
+            )
         if progress.rollbacks == self.config.rollbacks:
             raise RunError(
                 f"{message}; lower lr or set clip_grad. The last checkpoint in "
                 f"{self.folder} is untouched."
             )
         back = load_state(self.accelerator, self.folder)
-        if back.epoch == 0:
-            raise RunError(f"{message}, before there was a checkpoint to go back to.")
         back = replace(
             back, rollbacks=progress.rollbacks + 1, diverted=True, task=self.task.progress()
         )
