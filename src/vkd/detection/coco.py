@@ -174,6 +174,8 @@ def clean_place(
 
 
 def _read_json(file: Path) -> Any:
+    if not file.is_file():  # a pipe would wait for ever
+        raise UserError(f"{file} cannot be read: it is no file.")
     try:
         return json.loads(file.read_text(encoding="utf-8-sig"))
     except RecursionError:
