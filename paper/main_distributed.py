@@ -114,7 +114,7 @@ def run(arguments: list[str]) -> None:
 
 def main() -> int:
     """Run with the process's arguments and return the exit code."""
-    return run_command(TRANSLATION.program, run)
+    return run_command(TRANSLATION, run)
 
 
 if __name__ == "__main__":

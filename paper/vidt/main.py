@@ -76,7 +76,10 @@ IGNORED = (
     "--cache_mode", "--start_epoch", "--world_size", "--dist_url", "--dist_backend",
     "--print_freq", "--dist-backend", "--rank", "--gpu",
 )  # fmt: skip
-TRANSLATION = Translation("main.py", __doc__, DetectionConfig, FIELDS, OWN, ignored=IGNORED)
+TRANSLATION = Translation("main.py", __doc__, DetectionConfig, FIELDS, OWN, ignored=IGNORED,
+    others={"backbone_checkpoint": "--pre_trained", "iou_weight": "--iou_aware_loss_coef",
+            "token_label_weight": "--token_loss_coef", "student": "--backbone_name"},
+)  # fmt: skip
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
@@ -145,7 +148,7 @@ def run(arguments: list[str]) -> None:
 
 def main() -> int:
     """Run with the process's arguments and return the exit code."""
-    return run_command(TRANSLATION.program, run)
+    return run_command(TRANSLATION, run)
 
 
 if __name__ == "__main__":

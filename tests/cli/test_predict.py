@@ -115,3 +115,17 @@ def test_a_table_is_no_picture_that_a_generator_makes(gan_run, tmp_path, vkd):
     done = vkd("predict", "--checkpoint", gan_run, "--output", tmp_path / "a.csv")
     assert done.returncode == 2
     assert "--output must be a new PNG file or folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("count", 0), ("count", -1), ("count", 10**11), ("count", 10**21),
+     ("seed", -1), ("seed", 2**64), ("seed", 10**30)],
+)  # fmt: skip
+def test_a_number_of_images_or_a_seed_out_of_range_is_refused(gan_run, tmp_path, vkd, flag, value):
+    output = tmp_path / "made"
+    done = vkd("predict", "--checkpoint", gan_run, f"--{flag}={value}", "--output", output)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"vkd: --{flag} must be from ")
+    assert done.stderr.count("\n") == 1
+    assert not output.exists()

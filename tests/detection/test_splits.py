@@ -1,8 +1,10 @@
 """Splits under all their names, and classes by name across files."""
 
 import json
+import os
 
 import pytest
+from PIL import Image
 
 from support.coco import write_coco
 from vkd.detection.categories import Categories, default_categories
@@ -108,3 +110,24 @@ def test_weights_without_names_are_taken_in_order_and_that_is_said(tmp_path, cap
     write_coco(tmp_path, (("val", 5),))
     assert opened(tmp_path, "test", num_classes=2)["test"].categories.ids == [3, 7]
     assert "the weights name no classes; taken as, in order: odd, even" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("dataset", "pipe", "beside"),
+    [
+        ("coco", "annotations/instances_train.json", "train/a.jpg"),
+        ("yolo", "labels/train/a.txt", "images/train/a.jpg"),
+        ("yolo", "data.yaml", "images/train/a.jpg"),
+        ("voc", "train/a.xml", "train/a.jpg"),
+        ("voc", "ImageSets/Main/train.txt", "JPEGImages/a.jpg"),
+    ],
+)
+def test_pipes_in_place_of_files_do_not_make_it_wait(tmp_path, dataset, pipe, beside):
+    for name in (pipe, beside):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / beside)
+    if pipe.startswith("labels"):
+        (tmp_path / "classes.txt").write_text("cat\n")
+    os.mkfifo(tmp_path / pipe)
+    with pytest.raises(UserError, match=r"it is no file|has no train split|has no data.yaml"):
+        opened(tmp_path, "train", dataset=dataset)

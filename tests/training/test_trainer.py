@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from timm.models import register_model
 
+from support.canvases import few_canvases
 from support.gan import small_gan
 from vkd.api.train import train
 from vkd.errors import RunError, UserError
@@ -213,7 +214,7 @@ def test_a_detector_that_diverges_ends_in_the_trainers_sentence(tmp_path):
     save_file(detector.state_dict(), tmp_path / "teacher.safetensors")
     changes = DIVERGING | {"teacher": "vidt_digits", "lr": 1e6, "batch_size": 4,
                            "teacher_checkpoint": str(tmp_path / "teacher.safetensors")}  # fmt: skip
-    with pytest.raises(RunError, match=SENTENCE):
+    with few_canvases(12, 8, 8), pytest.raises(RunError, match=SENTENCE):
         train("digits-detection", tmp_path / "run", show=False, **changes)
 
 
@@ -239,7 +240,7 @@ def test_a_run_that_diverges_once_goes_back_and_on(config, tmp_path, monkeypatch
         return terms
 
     monkeypatch.setattr(trainer_module.Trainer, "_optimizer_step", step)
-    metrics = train(config, tmp_path / "run", show=False)
+    metrics = train(replace(config, rollbacks=1), tmp_path / "run", show=False)
     assert len(spoilt) == 1
     assert metrics["accuracy"] > 20
     records = read_metrics(tmp_path / "run")

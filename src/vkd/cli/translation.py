@@ -2,13 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from vkd.cli.command import report_error, show_log
 from vkd.config import TrainingConfig
-from vkd.errors import UserError, nearest
+from vkd.errors import FieldError, UserError, nearest
 from vkd.recipe import changed, config_of, read_recipe
 
 
@@ -43,6 +45,7 @@ class Translation:
         own: flags that the command itself reads, with their help.
         switches: flags without a value, with their help.
         ignored: flags that have no effect; a warning names those that are given.
+        others: field of the recipe: flag that sets it after a translation of its own.
         silent: of these, flags that launchers set and users do not.
     """
 
@@ -53,6 +56,7 @@ class Translation:
     own: dict[str, str]
     switches: dict[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    others: dict[str, str] = field(default_factory=dict)
     silent: tuple[str, ...] = ("--local_rank", "--local-rank")
 
     def parser(self) -> argparse.ArgumentParser:
@@ -88,6 +92,19 @@ class Translation:
         names = self.fields.values()
         return flags, {name: v for name in names if (v := getattr(flags, name)) is not None}
 
+    @contextmanager
+    def in_flags(self) -> Iterator[None]:
+        """Name the release's flag where a ``FieldError`` is about a field that one sets."""
+        flags = {name: flag for flag, name in self.fields.items()}
+        flags |= {"output": "--output_dir"} | self.others
+        try:
+            yield
+        except FieldError as error:
+            if error.place or error.field not in flags:
+                raise
+            sentence = str(error).removeprefix(error.field)
+            raise UserError(flags[error.field] + sentence) from error
+
 
 def _spellings(flag: str) -> list[str]:
     return [flag, flag.replace("_", "-")] if "_" in flag else [flag]
@@ -99,15 +116,18 @@ def train_by_flags(flags: argparse.Namespace, recipe: str, values: dict[str, Any
     from vkd.cli.commands import print_metrics
 
     config = config_of(changed(read_recipe(recipe), values))
+    if flags.resume and not (Path(flags.resume) / "recipe.yaml").is_file():
+        raise UserError(f"--resume must be a run folder, and {flags.resume} holds no run.")
     folder = flags.resume or flags.output_dir or "output/"
     print_metrics(train(config, folder, resume=bool(flags.resume)))
 
 
-def run_command(program: str, run: Callable[[list[str]], None]) -> int:
+def run_command(translation: Translation, run: Callable[[list[str]], None]) -> int:
     """Run with the process's arguments and return the exit code, as ``vkd`` does."""
-    show_log(program)
+    show_log(translation.program)
     try:
-        run(sys.argv[1:])
+        with translation.in_flags():
+            run(sys.argv[1:])
     except Exception as error:
-        return report_error(program, error)
+        return report_error(translation.program, error)
     return 0

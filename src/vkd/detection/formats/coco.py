@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vkd.data.split_names import split_of, split_within
-from vkd.detection.formats.place import SplitPlace
+from vkd.detection.formats.place import SplitPlace, read_text
 from vkd.errors import FieldError, UserError
 
 
@@ -42,13 +42,13 @@ def coco_places(folder: Path, image_folder: str = "") -> dict[str, SplitPlace]:
 
 def _read(file: Path, split: str) -> tuple[Any, list[str]]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_text(file))
+    except UserError:
+        raise
     except RecursionError:
         raise UserError(f"{file} is nested too deeply to be read.") from None
     except ValueError as error:
         raise UserError(f"{file} is not valid JSON: {str(error)[:120]}.") from None
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
     # The annotations of many a test split are kept back.
     if split == "test" and isinstance(content, dict):
         content.setdefault("annotations", [])

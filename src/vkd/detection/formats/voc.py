@@ -11,7 +11,7 @@ from typing import Any
 from vkd.data.class_folders import scan_folder
 from vkd.data.pictures import picture_suffixes
 from vkd.data.split_names import split_of
-from vkd.detection.formats.place import SplitPlace
+from vkd.detection.formats.place import SplitPlace, read_text
 from vkd.detection.formats.voc_files import VocFile, counted_from, read_voc_file
 from vkd.errors import FieldError, UserError
 
@@ -88,10 +88,7 @@ def _annotations(root: Path, name: str) -> Path:
 
 
 def _names(file: Path) -> list[str]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is no readable list of pictures: {str(error)[:80]}.") from None
+    lines = read_text(file).splitlines()
     return list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
 
 

@@ -74,6 +74,8 @@ def counted_from(files: Iterable[VocFile]) -> tuple[int, str]:
 
 
 def _root(path: Path) -> Element:
+    if not path.is_file():
+        raise UserError(f"{path} cannot be read: it is no file.")
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise UserError(f"{path} is too large for the annotations of a picture.")

@@ -8,7 +8,7 @@ from typing import Any
 from vkd.data.class_folders import scan_folder
 from vkd.data.split_names import split_of
 from vkd.detection.formats.layout import hint
-from vkd.detection.formats.place import SplitPlace
+from vkd.detection.formats.place import SplitPlace, read_text
 from vkd.detection.formats.yolo_file import DataFile, data_file
 from vkd.detection.formats.yolo_labels import labelled
 from vkd.detection.picture_paths import PicturePaths
@@ -122,10 +122,7 @@ def _below(folder: Path, root: Path) -> list[str]:
 
 def _lines(file: Path, root: Path) -> list[str]:
     """The paths that a text file lists; those that begin with ./ are named from its own folder."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is no readable list of pictures: {str(error)[:80]}.") from None
+    lines = read_text(file).splitlines()
     base = os.path.relpath(file.parent, root)
     return [
         os.path.normpath(os.path.join(base, line)) if line.startswith("./") else line

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from vkd.data.split_names import splits_among
+from vkd.detection.formats.place import read_text
 from vkd.errors import UserError
 
 _USUAL = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -88,12 +89,11 @@ def data_files(folder: Path) -> list[Path]:
 
 def _content(file: Path) -> dict[str, Any]:
     try:
-        if file.stat().st_size > _LARGEST_FILE:
+        text = read_text(file)
+        if len(text) > _LARGEST_FILE:
             raise UserError(f"{file} is too large for a file of names and splits.")
-        content = yaml.load(file.read_text(encoding="utf-8-sig"), _Text)
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        content = yaml.load(text, _Text)
+    except (yaml.YAMLError, RecursionError) as error:
         mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
         line = f", line {mark.line + 1}," if mark else ""
         problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else str(error)
@@ -160,10 +160,7 @@ def _keypoints(file: Path, content: dict[str, Any]) -> int:
 
 
 def _lines(file: Path) -> list[str]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is no readable list of names: {str(error)[:80]}.") from None
+    lines = read_text(file).splitlines()
     names = [line.strip() for line in lines]
     while names and not names[-1]:
         names.pop()

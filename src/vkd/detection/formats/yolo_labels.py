@@ -7,6 +7,7 @@ from typing import Any
 
 from vkd.data.pictures import picture_size
 from vkd.detection.boxes import polygon_area
+from vkd.detection.formats.place import read_text
 from vkd.detection.formats.yolo_file import DataFile
 from vkd.errors import UserError
 
@@ -135,10 +136,7 @@ def _read(
 ) -> None:
     """Add the objects of a label file."""
     path = root / str(file)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no readable text: {str(error)[:80]}.") from None
+    lines = read_text(path).splitlines()
     seen = set()
     for number, line in enumerate(lines, 1):
         words = tuple(line.split())
