@@ -11,22 +11,35 @@ import vkd
 
 ROOT = Path(vkd.__file__).parent
 CORE = ("projection", "normalization", "loss", "features", "inputs", "teacher", "distiller")
-SHARED = {*CORE, "store", "methods", "errors", "config", "models", "data", "training"}
+SHARED = {
+    *CORE, "store", "methods", "errors", "notes", "versions", "config", "models", "data",
+    "training",
+}  # fmt: skip
 ROOMS = ("classification", "detection", "generation")
 ALLOWED = {
     **{name: set(CORE) for name in CORE},
     "store": {"features", "teacher", "store"},
     "methods": {"projection", "normalization", "loss", "errors", "methods"},
     "errors": set(),
+    "notes": set(),
+    "versions": set(),
     "config": {"errors", "methods"},
-    "models": {"errors", "models"},
-    "data": {"errors", "inputs", "data"},
-    "training": {"errors", "config", "training"},
+    "models": {"errors", "notes", "models"},
+    "data": {"errors", "notes", "inputs", "data"},
+    "training": {"errors", "versions", "config", "training"},
     **{room: SHARED | {room} for room in ROOMS},
     "tasks": {"errors", "config", "training", *ROOMS},
     "recipe": {"errors", "config", "methods", "tasks", "recipe_values"},
     "recipe_values": {"errors"},
-    "reporting": {"errors", "config", "data", "projection", "training", "reporting"},
+    "reporting": {
+        "errors",
+        "versions",
+        "config",
+        "data",
+        "projection",
+        "training",
+        "reporting",
+    },  # fmt: skip,
     "api": {*SHARED, "tasks", "recipe", "reporting", "api"},
     "comparison": {*SHARED, "tasks", "recipe", "reporting", "api", "comparison"},
     "demo": {"errors", "reporting", "api", "comparison", "demo"},

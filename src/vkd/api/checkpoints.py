@@ -7,6 +7,7 @@ from typing import Any
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError, UserError
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
+from vkd.models.fit import shortened
 from vkd.recipe import changed, config_of, read_recipe
 from vkd.tasks import TASKS
 from vkd.training.spec import TaskSpec
@@ -35,13 +36,7 @@ def checkpoint_with_recipe(
         UserError: if neither the checkpoint nor ``recipe`` says, or an object is missing.
     """
     read = read_checkpoint(checkpoint)
-    values = read_recipe(recipe) if recipe else read.recipe
-    if not values:
-        raise UserError(
-            f"{checkpoint} does not say which recipe its model belongs to; give recipe "
-            "(--recipe), a name or a file."
-        )
-    values = asdict(config_of(values))
+    values = asdict(config_of(read_recipe(recipe)) if recipe else _own_config(read))
     _check_objects(checkpoint, values["objects"], objects, needs)
     names = {item.name for item in fields(own(TASKS[values["task"]]))}
     options = {name: value for name, value in changes.items() if name in names}
@@ -52,6 +47,21 @@ def checkpoint_with_recipe(
     if objects.data is not None:
         rest["objects"] = values["objects"] | {"data": objects.given()["data"]}
     return read, config_of(changed(values, rest)), options
+
+
+def _own_config(checkpoint: Checkpoint) -> TrainingConfig:
+    """The recipe that a checkpoint names."""
+    file = shortened(checkpoint.file, 120)
+    if not checkpoint.recipe:
+        raise UserError(
+            f"{file} does not say which recipe its model belongs to; give recipe (--recipe), a "
+            "name or a file."
+        )
+    try:
+        return config_of(checkpoint.recipe)
+    except UserError as error:
+        text = f"{file}: its metadata recipe cannot be used: {error}"
+        raise UserError(shortened(text, 300)) from None
 
 
 def _check_objects(

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from vkd.models import create_model
-from vkd.models.checkpoints import check_fit, read_checkpoint, write_converted
+from vkd.models.checkpoints import read_checkpoint, write_converted
 from vkd.recipe import read_recipe
 
 # The recipe that a converted model belongs to, so that it can be evaluated right away.
@@ -23,18 +23,19 @@ _RECIPES = {
 def convert(source: str, target: str) -> list[Path]:
     """Write a checkpoint as safetensors by our names, its projector beside it; return the files.
 
-    Weights of the paper's models are checked against the model, key by key.
+    Weights of the paper's models are checked against the model, key by key; others keep their
+    names. What a safetensors file says of itself is kept.
 
     Raises:
         UserError: if ``source`` is not a checkpoint or does not fit, or a target exists.
+        RunError: if a target cannot be written whole.
     """
     checkpoint = read_checkpoint(source)
     name = checkpoint.architecture
-    metadata = {"architecture": name}
+    metadata = checkpoint.metadata | {"architecture": checkpoint.model_name or name}
     if name:
-        model = create_model(name, **checkpoint.options)
-        check_fit(model, checkpoint.state, checkpoint.file)
-    if name in _RECIPES:
+        create_model(name, checkpoint, **checkpoint.options)
+    if name in _RECIPES and "recipe" not in metadata:
         fields = read_recipe(_RECIPES[name]) | {"student": name}
         metadata["recipe"] = json.dumps(fields)
     return write_converted(checkpoint, Path(target), metadata)

@@ -1,5 +1,6 @@
-"""Checkpoints as ONNX and torch.export programs."""
+"""Checkpoints as ONNX and torch.export programs, which say who they are."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,11 @@ import torch
 from torch import nn
 
 from vkd.api.checkpoints import checkpoint_with_recipe
-from vkd.errors import UserError
+from vkd.errors import FieldError, RunError, UserError
 from vkd.tasks import task_of
 from vkd.training.spec import NoOptions, resolve
-from vkd.training.task import Objects
+from vkd.training.task import Exported, Objects
+from vkd.versions import versions
 
 
 def export(
@@ -30,14 +32,23 @@ def export(
         size: (height, width) of the images; 0 for the recipe's. Batches may be of any length.
         student: your own network, where the run was trained with one.
 
+    The file says what it is, as a weights file does, in ONNX's ``metadata_props`` and in
+    torch.export's ``extra_files``: ``architecture``, ``versions``, ``classes`` or ``categories``,
+    and ``inputs`` (mean, std and size of its images).
+
     Raises:
-        UserError: if the file is there already, or ONNX's packages are not installed.
+        UserError: if the file is there already or cannot be made, the model does not take images
+            of the size, or ONNX's packages are not installed.
+        RunError: if the file cannot be written whole; then there is none.
     """
     target = Path(target)
     if target.suffix not in (".onnx", ".pt2"):
         raise UserError(f"OUT must end in .onnx or .pt2, found {target}.")
     if target.exists():
         raise UserError(f"OUT: {target} exists already; name a new file.")
+    for name, side in zip(("height", "width"), size, strict=True):
+        if side < 0:
+            raise FieldError(name, f"must be at least 0, found {side}.")
     objects = Objects(student=student)
     read, config, _ = checkpoint_with_recipe(
         str(checkpoint), recipe, objects, {}, lambda spec: NoOptions
@@ -45,30 +56,58 @@ def export(
     spec = task_of(config)
     if spec.export is None:
         raise UserError(f"Models of {spec.name} cannot be exported.")
-    model, inputs, names = resolve(spec.export)(config, read, size, objects)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    batch = torch.export.Dim("batch", min=1, max=1024)
-    dynamic = tuple({0: batch} for _ in inputs.values())
+    exported = Exported(*resolve(spec.export)(config, read, size, objects))
+    name = read.model_name or (config.model_names() | objects.given()).get("student", "")
+    metadata = dict(exported.metadata) | {"versions": json.dumps(versions()), "architecture": name}
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"OUT: {target} cannot be made: {error.strerror}.") from None
+    partial = target.with_name(f"{target.stem}.partial{target.suffix}")
+    try:
+        _write(_program(exported), partial, exported, metadata)
+        partial.replace(target)
+    except OSError as error:
+        raise RunError(f"{target} could not be written: {error}.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    shapes = [f"{name} {tuple(part.shape)} {part.dtype}" for name, part in exported.inputs.items()]
+    return [str(target), "takes: " + ", ".join(shapes), "gives: " + ", ".join(exported.outputs)]
+
+
+def _program(exported: Exported) -> torch.export.ExportedProgram:
+    model, inputs = exported.module.eval(), tuple(exported.inputs.values())
+    try:
+        with torch.no_grad():
+            model(*inputs)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        shapes = ", ".join(str(tuple(part.shape)) for part in inputs)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"The model does not take inputs of {shapes} (--height, --width): {reason[:120]}."
+        ) from None
     # The strides that fused attention is traced with are not those that ONNX's tools assume.
+    module: Any  # whose flag only timm's attention has
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False
-    program = torch.export.export(model.eval(), tuple(inputs.values()), dynamic_shapes=dynamic)
-    if target.suffix == ".pt2":
-        torch.export.save(program, target)
-    else:
-        _write_onnx(program, target, list(inputs), names)
-    shapes = [f"{name} {tuple(part.shape)} {part.dtype}" for name, part in inputs.items()]
-    return [str(target), "takes: " + ", ".join(shapes), "gives: " + ", ".join(names)]
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    dynamic = tuple({0: batch} for _ in inputs)
+    return torch.export.export(model, inputs, dynamic_shapes=dynamic)
 
 
-def _write_onnx(program: Any, target: Path, inputs: list[str], outputs: list[str]) -> None:
+def _write(program: Any, file: Path, exported: Exported, metadata: dict[str, str]) -> None:
+    if file.suffix == ".pt2":
+        torch.export.save(program, file, extra_files=dict(metadata))
+        return
     try:
         import onnxscript  # noqa: F401
     except ImportError:
         raise UserError("ONNX needs more packages: pip install 'vkd[onnx]'.") from None
     written = torch.onnx.export(
-        program, input_names=inputs, output_names=outputs, dynamo=True, verbose=False
-    )
+        program, input_names=list(exported.inputs), output_names=exported.outputs, dynamo=True,
+        verbose=False,
+    )  # fmt: skip
     assert written is not None
-    written.save(target)
+    written.model.metadata_props.update(metadata)
+    written.save(file)

@@ -25,10 +25,10 @@ from vkd.classification.teachers import (
 )
 from vkd.data.fingerprint import training_fingerprint
 from vkd.data.images import loader
-from vkd.data.notes import say
 from vkd.data.views import Views
 from vkd.errors import FieldError, RunError, as_user_error
 from vkd.models.digest import weights_digest
+from vkd.notes import say
 from vkd.store import bind_teacher, describe, file_of, is_store, open_store, write_rows
 from vkd.teacher import Teacher, TeacherOutput, joined, widths_of
 from vkd.training.task import Objects

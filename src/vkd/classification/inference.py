@@ -1,5 +1,6 @@
 """Using a trained classifier: its metrics, classes of image files, and its export."""
 
+import json
 import time
 from collections.abc import Iterator, Sized
 from dataclasses import replace
@@ -9,7 +10,7 @@ import timm
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 from torchvision.transforms import v2
 
 from vkd.classification.config import ClassificationConfig
@@ -17,7 +18,6 @@ from vkd.classification.data import read_splits, student_format
 from vkd.classification.names import places_of_labels
 from vkd.classification.spec import ClassificationPrediction
 from vkd.classification.task import evaluate_classifier, evaluation_loader
-from vkd.data.notes import say
 from vkd.data.prediction import answer_in_batches
 from vkd.data.transforms import IMAGENET, evaluation_transform, whole_transform
 from vkd.errors import FieldError, UserError
@@ -25,8 +25,9 @@ from vkd.inputs import InputFormat
 from vkd.models.checkpoints import Checkpoint, load_checkpoint
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model, fitting_options
+from vkd.notes import say
 from vkd.training.spec import NoOptions
-from vkd.training.task import Objects
+from vkd.training.task import Exported, Objects
 
 
 def evaluate(
@@ -143,8 +144,8 @@ def _imagenet_names(count: int) -> list[str]:
 
 def export_inputs(
     config: ClassificationConfig, checkpoint: Checkpoint, size: tuple[int, int], objects: Objects
-) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
-    """Return the classifier, an example of its inputs, and its output's name.
+) -> Exported:
+    """Return the classifier with its classes, where it has names of them, and its input format.
 
     Args:
         config: the recipe that the checkpoint belongs to.
@@ -158,4 +159,8 @@ def export_inputs(
     shape = (inputs.channels, height, width)
     fitting = (shape, len(checkpoint.classes)) if checkpoint.classes else ()
     model = _model(config, checkpoint, objects, *fitting)
-    return model, {"images": torch.zeros(2, *shape)}, ["logits"]
+    prepared = replace(inputs, size=(height, width)).as_dict() | {"shape": shape}
+    metadata = {"inputs": json.dumps(prepared)}
+    if checkpoint.classes:
+        metadata["classes"] = json.dumps(checkpoint.classes)
+    return Exported(model, {"images": torch.zeros(2, *shape)}, ["logits"], metadata)

@@ -6,9 +6,9 @@ import timm
 import torch
 from torch import Tensor
 
-from vkd.data.notes import say
 from vkd.data.reader import listed, places_among
 from vkd.errors import FieldError
+from vkd.notes import say
 
 # The label of an image whose class a network does not know; -1 is one that cannot be read.
 UNKNOWN = -2

@@ -12,12 +12,12 @@ from vkd.classification.distillation import TeacherSizes
 from vkd.classification.names import logit_order
 from vkd.data.fingerprint import Fingerprint, holds_the_same
 from vkd.data.images import Splits
-from vkd.data.notes import say
 from vkd.errors import FieldError, as_user_error
 from vkd.inputs import InputAdapter, InputFormat
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
 from vkd.models.digest import checkpoint_digest
 from vkd.models.factory import HUB, create_model, last_layer, published_config
+from vkd.notes import say
 from vkd.store import DiskTeacher, StoreDescription
 from vkd.teacher import (
     MemoryTeacher,

@@ -10,13 +10,13 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from vkd.data.catalogue import PHOTOGRAPHS, reader_of
-from vkd.data.notes import say
 from vkd.data.pictures import open_picture
 from vkd.data.reader import PictureReader, sorted_names
 from vkd.data.shares import hold_out, relabelled
 from vkd.data.sources import Opened, PhotographSource
 from vkd.data.unreadable import Unreadable
 from vkd.errors import UserError
+from vkd.notes import say
 
 
 class Photographs(Dataset):

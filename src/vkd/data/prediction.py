@@ -9,9 +9,9 @@ from typing import Any
 from PIL import Image
 
 from vkd.data.class_folders import scan_folder
-from vkd.data.notes import say
 from vkd.data.pictures import open_picture
 from vkd.errors import UserError
+from vkd.notes import say
 
 Record = dict[str, Any]
 Answer = Callable[[list[str], list[Image.Image]], list[Record]]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vkd.data.notes import say
 from vkd.data.reader import listed
 from vkd.data.shares import held_out_note, held_out_places
 from vkd.detection.annotations import Cleaned, clean_annotations
@@ -25,8 +24,14 @@ from vkd.detection.formats.place import SplitPlace
 from vkd.detection.formats.voc import voc_places
 from vkd.detection.formats.yolo import yolo_places
 from vkd.detection.naming import aligned
-from vkd.detection.transforms import detection_training_transform, detection_transform
+from vkd.detection.transforms import (
+    DETECTOR_FORMAT,
+    detection_training_transform,
+    detection_transform,
+)
 from vkd.errors import FieldError
+from vkd.inputs import InputFormat
+from vkd.notes import say
 from vkd.training.spec import resolve
 
 
@@ -70,6 +75,7 @@ def read_detection(
     categories: Categories | None = None,
     splits: tuple[str, ...] = ("test",),
     num_classes: int = 0,
+    inputs: InputFormat = DETECTOR_FORMAT,
 ) -> dict[str, CocoImages]:
     """Return splits of a recipe's data.
 
@@ -78,6 +84,7 @@ def read_detection(
         categories: of a trained detector; those of the data when left out.
         splits: of train, validation and test; those that are there when empty.
         num_classes: of a trained detector that does not name its categories.
+        inputs: how the detector takes images that are not trained on.
 
     Raises:
         UserError: if data are not there, or hold categories that the detector does not know.
@@ -91,7 +98,7 @@ def read_detection(
         splits=splits,
         path=config.data_path,
         training_transform=detection_training_transform(config.augmentation, *sizes),
-        transform=detection_transform(*sizes),
+        transform=detection_transform(*sizes, inputs),
         categories=categories,
         num_classes=num_classes or config.num_classes,
         with_masks=config.token_label_weight > 0,

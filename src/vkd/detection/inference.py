@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,13 +20,15 @@ from vkd.detection.data import read_detection
 from vkd.detection.drawing import new_drawings, write_drawing
 from vkd.detection.postprocess import best_detections
 from vkd.detection.spec import DetectionEvaluation, DetectionPrediction
-from vkd.detection.task import detector_cost, evaluate_detector, image_size
-from vkd.detection.transforms import detection_transform
+from vkd.detection.task import SIZES, detector_cost, evaluate_detector, image_size
+from vkd.detection.transforms import DETECTOR_FORMAT, detection_transform
 from vkd.errors import FieldError, UserError
+from vkd.inputs import InputFormat
 from vkd.models.checkpoints import Checkpoint, load_checkpoint
 from vkd.models.factory import create_model
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
-from vkd.training.task import Objects
+from vkd.notes import say
+from vkd.training.task import Exported, Objects
 
 
 def evaluate(
@@ -49,7 +52,9 @@ def evaluate(
         images = objects.data["test"]
     else:
         known = categories_in(checkpoint)
-        images = read_detection(config, known, num_classes=model.num_classes)["test"]
+        images = read_detection(
+            config, known, num_classes=model.num_classes, inputs=input_format(config, checkpoint)
+        )["test"]
     cost = detector_cost(model, config)
     batches = detection_loader(images, config.batch_size, workers=config.workers)
     network, batches = accelerator.prepare(model, batches)
@@ -70,6 +75,19 @@ def load_detector(
         return cast(ViDT, load_checkpoint(objects.student, checkpoint))
     refinement = {} if config.box_refinement else {"box_refinement": False}
     return cast(ViDT, create_model(config.student, checkpoint, **refinement))
+
+
+def input_format(config: DetectionConfig, checkpoint: Checkpoint) -> InputFormat:
+    """Return how a checkpoint's detector takes images, as its file says.
+
+    Their size is the recipe's; where that is another than in training, it is said.
+    """
+    saved = checkpoint.inputs
+    now = {name: vars(config)[name] for name in SIZES}
+    before = {name: saved.get(name, size) for name, size in now.items()}
+    if before != now:
+        say(checkpoint.file, [f"trained with {before}, shown images with {now}"])
+    return InputFormat.from_dict(saved) if saved else DETECTOR_FORMAT
 
 
 def categories_in(checkpoint: Checkpoint) -> Categories | None:
@@ -102,7 +120,8 @@ def predict(
     drawings = new_drawings(images, options.output, settings)
     model = load_detector(config, checkpoint, objects).eval()
     categories = categories_in(checkpoint) or default_categories(model.num_classes)
-    prepare = detection_transform(config.short_side, config.long_side)
+    inputs = input_format(config, checkpoint)
+    prepare = detection_transform(config.short_side, config.long_side, inputs)
 
     def answer(files: list[str], pictures: list[Image.Image]) -> list[dict[str, Any]]:
         sizes = torch.tensor([[picture.height, picture.width] for picture in pictures])
@@ -155,8 +174,8 @@ class ExportedDetector(nn.Module):
 
 def export_inputs(
     config: DetectionConfig, checkpoint: Checkpoint, size: tuple[int, int], objects: Objects
-) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
-    """Return a detector of tensors alone, an example of its inputs, and its outputs' names.
+) -> Exported:
+    """Return a detector of tensors alone, with its categories and how images are prepared.
 
     Args:
         config: the recipe that the checkpoint belongs to.
@@ -169,5 +188,10 @@ def export_inputs(
         "images": torch.zeros(2, 3, height, width),
         "mask": torch.zeros(2, height, width, dtype=torch.bool),
     }
-    model = ExportedDetector(load_detector(config, checkpoint, objects))
-    return model, inputs, ["pred_logits", "pred_boxes"]
+    model = load_detector(config, checkpoint, objects)
+    categories = categories_in(checkpoint) or default_categories(model.num_classes)
+    prepared = replace(input_format(config, checkpoint), size=(height, width))
+    metadata = {
+        "categories": json.dumps(asdict(categories)), "inputs": json.dumps(prepared.as_dict())
+    }  # fmt: skip
+    return Exported(ExportedDetector(model), inputs, ["pred_logits", "pred_boxes"], metadata)

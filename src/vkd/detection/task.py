@@ -14,7 +14,6 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vkd.data.notes import say
 from vkd.detection.backbone_weights import load_backbone
 from vkd.detection.canvases import SIDE
 from vkd.detection.coco import CocoImages, detection_loader
@@ -24,6 +23,7 @@ from vkd.detection.metrics import average_precision
 from vkd.detection.module import DetectionModule
 from vkd.detection.postprocess import best_detections, coco_records
 from vkd.detection.tokens import TokenLoss, TokenTeacher
+from vkd.detection.transforms import DETECTOR_FORMAT
 from vkd.errors import FieldError, as_user_error
 from vkd.methods.build import build_method, check_signals
 from vkd.methods.method import Method, Sizes
@@ -31,7 +31,10 @@ from vkd.models.cost import model_cost
 from vkd.models.factory import create_model
 from vkd.models.start import start_from
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
+from vkd.notes import say
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
+
+SIZES = ("short_side", "long_side")
 
 
 class DetectionTask(Task):
@@ -99,8 +102,12 @@ class DetectionTask(Task):
         return evaluate_detector(predict, batches, accelerator, self.splits["validation"])[0]
 
     def metadata(self) -> dict[str, str]:
-        """Return what using the weights needs to know: names and ids of categories."""
-        return {"categories": json.dumps(asdict(self.categories))}
+        """Return what using the weights needs to know: categories and how images are prepared."""
+        sizes = {name: vars(self.config)[name] for name in SIZES}
+        return {
+            "categories": json.dumps(asdict(self.categories)),
+            "inputs": json.dumps(DETECTOR_FORMAT.as_dict() | sizes),
+        }
 
     def sources(self) -> dict[str, str]:
         """Return a digest of the training objects, and of the names of their pictures."""

@@ -7,6 +7,11 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from vkd.data.transforms import normalised
+from vkd.inputs import InputFormat
+
+# How detectors take images, at any size.
+DETECTOR_FORMAT = InputFormat(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, interpolation="bilinear")
 SCALES = tuple(range(480, 801, 32))
 
 
@@ -65,19 +70,13 @@ def detection_training_transform(
         steps.append(v2.RandomChoice([resize, cropped]))
     elif short_side:
         steps.append(v2.RandomShortestSize([short_side], long_side))
-    return v2.Compose([*steps, v2.ClampBoundingBoxes(), v2.SanitizeBoundingBoxes(), *_tensor()])
+    return v2.Compose([*steps, v2.ClampBoundingBoxes(), v2.SanitizeBoundingBoxes(),
+                       *normalised(DETECTOR_FORMAT)])  # fmt: skip
 
 
-def detection_transform(short_side: int = 800, long_side: int = 1333) -> v2.Compose:
+def detection_transform(
+    short_side: int = 800, long_side: int = 1333, inputs: InputFormat = DETECTOR_FORMAT
+) -> v2.Compose:
     """Resize images to be shown to a detector, and normalise them; 0 leaves the size."""
     steps = [v2.RandomShortestSize([short_side], long_side)] if short_side else []
-    return v2.Compose([*steps, *_tensor()])
-
-
-def _tensor() -> list[v2.Transform]:
-    return [
-        v2.ToImage(),
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
-        v2.ToPureTensor(),
-    ]
+    return v2.Compose([*steps, *normalised(inputs)])

@@ -1,12 +1,13 @@
 """Using a trained generator: its metrics, images by class and seed, and its export."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from vkd.errors import FieldError, UserError
 from vkd.generation.config import GenerationConfig
@@ -20,7 +21,7 @@ from vkd.models.biggan import Generator
 from vkd.models.checkpoints import Checkpoint, load_checkpoint
 from vkd.models.factory import create_model
 from vkd.training.spec import NoOptions
-from vkd.training.task import Objects
+from vkd.training.task import Exported, Objects
 
 
 def evaluate(
@@ -132,8 +133,16 @@ def _chosen(classes: str, names: list[str]) -> list[int]:
 
 def export_inputs(
     config: GenerationConfig, checkpoint: Checkpoint, size: tuple[int, int], objects: Objects
-) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
-    """Return the generator, an example of its inputs, and its output's name."""
+) -> Exported:
+    """Return the generator with its classes.
+
+    Raises:
+        FieldError: if a size is given.
+    """
+    for name, side in zip(("height", "width"), size, strict=True):
+        if side:
+            raise FieldError(name, f"has no meaning for a generator, found {side}.")
     model = load_generator(config, checkpoint, objects)
     inputs = {"noise": torch.zeros(2, model.noise_dim), "labels": torch.zeros(2, dtype=torch.long)}
-    return model, inputs, ["images"]
+    metadata = {"classes": json.dumps(checkpoint.classes)} if checkpoint.classes else {}
+    return Exported(model, inputs, ["images"], metadata)

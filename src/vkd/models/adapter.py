@@ -1,7 +1,7 @@
 """What knows the checkpoints of one family of models."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -19,12 +19,15 @@ class Adapter:
     """Reads one family's checkpoints.
 
     Attributes:
-        recognises: whether weights are of the family.
+        recognises: whether weights are of the family, whatever their shapes.
+        dimensions: how many those tensors have by whose shapes the family tells its models.
         architecture: the name of the model that weights are of, empty for none of ours, and the
-            keyword arguments with which it fits them.
-        split: the model's weights, and those of the projections that a release trained beside it.
+            keyword arguments with which it fits them; raises ``UserError`` for shapes of none.
+        split: the model's weights by our names, and those of the projections that a release trained
+            beside it; raises ``UserError`` for projections that lack a part.
     """
 
     recognises: Callable[[State], bool]
+    dimensions: Mapping[str, int] = field(default_factory=dict)
     architecture: Callable[[State], tuple[str, dict[str, Any]]]
     split: Callable[[State], tuple[State, State]] = keep_whole

@@ -167,6 +167,7 @@ def options_of(state: dict[str, Tensor]) -> dict[str, Any]:
 
 ADAPTER = Adapter(
     recognises=lambda state: {_NOISE, _IMAGE, _CLASSES} <= state.keys(),
+    dimensions={_NOISE: 2, _IMAGE: 1, _CLASSES: 2},
     architecture=lambda state: ("biggan", options_of(state)),
 )
 

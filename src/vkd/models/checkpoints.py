@@ -1,20 +1,36 @@
 """Weights files: read once and safely, fitted to models, written."""
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vkd.errors import UserError
+from vkd.errors import RunError, UserError
 from vkd.models import biggan, deit
 from vkd.models.adapter import Adapter, State
+from vkd.models.fit import check_dimensions, check_fit, check_tensors, shortened
 from vkd.models.metadata import check_metadata
-from vkd.models.release import read_release
+from vkd.models.pickles import unpickled
 from vkd.models.vidt import checkpoint as vidt
+from vkd.models.wrappers import (
+    USUAL,
+    below,
+    fit_of,
+    flattened,
+    home_of,
+    left_out,
+    parallel_prefix,
+    plain_name,
+    prefix_of,
+    unwrappings,
+)
+from vkd.notes import say
 
 ADAPTERS: tuple[Adapter, ...] = (vidt.ADAPTER, biggan.ADAPTER, deit.ADAPTER)
 # Weights of any other model; a projector beside them has the paper's name.
@@ -31,7 +47,9 @@ class Checkpoint:
 
     Attributes:
         file: where it was.
-        state: the model's weights by our names.
+        state: the weights by our names, as far as these are known without a network to fit.
+        prefix: below which these are in ``stored``.
+        stored: all tensors of the file by dotted names.
         projections: those of a release's projections.
         metadata: of a safetensors file: its ``recipe`` as JSON, among others.
         architecture: the name of the model that the weights are of; empty for none of ours.
@@ -40,6 +58,8 @@ class Checkpoint:
 
     file: Path
     state: State
+    prefix: str = ""
+    stored: State = field(default_factory=dict)
     projections: State = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     architecture: str = ""
@@ -60,6 +80,45 @@ class Checkpoint:
         """How images are prepared (mean, std, shape, ...); empty where the file does not say."""
         return json.loads(self.metadata.get("inputs", "{}"))
 
+    @property
+    def model_name(self) -> str:
+        """The name of the model as the file has it; empty where it does not say."""
+        return self.metadata.get("architecture", "")
+
+    def fitted(self, names: Mapping[str, Tensor]) -> "FittedWeights":
+        """Return the weights of a network by its names, out of the wrappers around them.
+
+        Those that come nearest, where none fit it.
+
+        Args:
+            names: the network's own weights, as its ``state_dict``.
+        """
+        plain = {plain_name(key): key for key in names}
+        outer = parallel_prefix(plain)
+        own = {name.removeprefix(outer): key for name, key in plain.items()}
+        expected = {name: names[key].shape for name, key in own.items()}
+        state, prefix = self.state, self.prefix
+        nearest = prefix_of(self.stored, expected)
+        other = below(self.stored, nearest)
+        if fit_of(other, expected) > fit_of(state, expected):
+            state, prefix = other, nearest
+        state = {own.get(name, name): value for name, value in state.items()}
+        return FittedWeights(state, left_out(self.stored, prefix))
+
+    def named(self, names: Iterable[str]) -> State:
+        """Return the weights among which most of some ``names`` are, out of their wrappers."""
+        expected = dict.fromkeys(names, torch.Size())
+        if fit_of(self.state, expected)[1] == len(expected):
+            return self.state
+        return below(self.stored, prefix_of(self.stored, expected))
+
+
+class FittedWeights(NamedTuple):
+    """A network's weights by its names, and ``notes`` on what lies beside them in the file."""
+
+    state: State
+    notes: list[str]
+
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a weights file.
@@ -72,12 +131,28 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             what has no meaning.
     """
     file = checkpoint_file(path)
-    state, metadata = _read(file)
+    stored, home, metadata = _read(file)
     check_metadata(metadata, file)
-    adapter = next((known for known in ADAPTERS if known.recognises(state)), _OTHER)
-    architecture, options = adapter.architecture(state)
-    weights, projections = adapter.split(state)
-    return Checkpoint(file, weights, projections, metadata, architecture, options)
+    check_tensors(stored, file)
+    adapter, prefix = _recognised(stored, home)
+    view = below(stored, prefix)
+    try:
+        check_dimensions(view, adapter.dimensions)
+        architecture, options = adapter.architecture(view)
+        state, projections = adapter.split(view)
+    except UserError as error:
+        raise UserError(f"{shortened(file, 120)}: {error}") from None
+    return Checkpoint(file, state, prefix, stored, projections, metadata, architecture, options)
+
+
+def _recognised(stored: State, home: str) -> tuple[Adapter, str]:
+    """Whose weights a file holds, and the prefix below which they are."""
+    for prefix in unwrappings(stored, home):
+        view = below(stored, prefix)
+        for adapter in ADAPTERS:
+            if adapter.recognises(view):
+                return adapter, prefix
+    return _OTHER, home + parallel_prefix(below(stored, home))
 
 
 def load_checkpoint(model: nn.Module, path: str | Path | Checkpoint) -> nn.Module:
@@ -86,15 +161,19 @@ def load_checkpoint(model: nn.Module, path: str | Path | Checkpoint) -> nn.Modul
     Args:
         model: the network.
         path: safetensors, a ``.pth`` of the paper's release or of PyTorch, a run folder, or a
-            checkpoint that was read. A projector in it is left out; ``read_projection`` gets it.
+            checkpoint that was read. Weights are taken out of the dicts and wrappers around them,
+            and what lies beside them is said. A projector in it is left out; ``read_projection``
+            gets it.
 
     Raises:
-        UserError: if the file is absent, is not a checkpoint, would run code, or its keys or
-            shapes differ from the model's; the message lists them.
+        UserError: if the file is absent, is not a checkpoint, would run code, or its keys, shapes
+            or types differ from the model's; the message names some.
     """
     checkpoint = as_checkpoint(path)
-    check_fit(model, checkpoint.state, checkpoint.file)
-    model.load_state_dict(checkpoint.state)
+    found = checkpoint.fitted(model.state_dict())
+    check_fit(model, found.state, checkpoint.file, checkpoint.model_name)
+    model.load_state_dict(found.state)
+    say(checkpoint.file, found.notes)
     return model
 
 
@@ -115,33 +194,31 @@ def read_projection(path: str | Path) -> Tensor:
     return checkpoint.projections["weight"]
 
 
-def _read(file: Path) -> tuple[State, dict[str, str]]:
-    """All tensors of a weights file by our names, and its metadata."""
+def _read(file: Path) -> tuple[State, str, dict[str, str]]:
+    """All tensors of a weights file, the prefix of those that are meant, and its metadata."""
     try:
         with safe_open(file, framework="pt") as opened:
-            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            return state, opened.metadata() or {}
+            state = {plain_name(name): opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            return state, "", opened.metadata() or {}
     except SafetensorError as error:
         if file.suffix == ".safetensors":
             raise UserError(f"{file} is not a safetensors file: {error}.") from None
-    return read_release(file), {}
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}.") from None
+    saved = unpickled(file)
+    home = home_of(saved)
+    if home is None:
+        raise UserError(
+            f"{shortened(file, 100)} holds no weights: expected tensors by name, alone or under "
+            f"{', '.join(USUAL)} or the like; found {_described(saved)}."
+        )
+    return flattened(saved), home, {}
 
 
-def check_fit(model: nn.Module, state: State, file: Path) -> None:
-    """Raise ``UserError`` with every key that is missing, unexpected or of another shape."""
-    expected = model.state_dict()
-    differences = {
-        "missing": [key for key in expected if key not in state],
-        "unexpected": [key for key in state if key not in expected],
-        "of another shape": [
-            f"{key} {tuple(state[key].shape)} for {tuple(expected[key].shape)}"
-            for key in state
-            if key in expected and state[key].shape != expected[key].shape
-        ],
-    }
-    found = [f"{kind}: {', '.join(keys)}" for kind, keys in differences.items() if keys]
-    if found:
-        raise UserError(f"{file} does not fit {type(model).__name__}; " + "; ".join(found) + ".")
+def _described(saved: Any) -> str:
+    if not isinstance(saved, Mapping):
+        return f"a {type(saved).__name__}"
+    return shortened(", ".join(map(str, saved)) or "nothing", 60)
 
 
 def checkpoint_file(path: str | Path) -> Path:
@@ -157,17 +234,30 @@ def write_converted(checkpoint: Checkpoint, target: Path, metadata: dict[str, st
     """Write weights, and projections beside them, as safetensors; return the files.
 
     Raises:
-        UserError: if a file is there already.
+        UserError: if a file is there already, or none can be made there.
+        RunError: if they cannot be written whole; then there is none.
     """
-    beside = target.with_name(f"{target.stem}-projection.safetensors")
-    parts = [(target, checkpoint.state)]
+    parts = {target: checkpoint.state}
     if checkpoint.projections:
-        parts.append((beside, checkpoint.projections))
-    for file, _ in parts:
+        parts[target.with_name(f"{target.stem}-projection.safetensors")] = checkpoint.projections
+    for file in parts:
         if file.exists():
             raise UserError(f"{file} exists already; name a new file.")
-    for file, tensors in parts:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # A slice shares its storage with the whole; safetensors stores each tensor by itself.
-        save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, file, metadata)
-    return [file for file, _ in parts]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{target} cannot be made: {error.strerror}.") from None
+    partial = [file.with_name(f"{file.name}.partial") for file in parts]
+    try:
+        for file, tensors in zip(partial, parts.values(), strict=True):
+            # A slice shares its storage with the whole; safetensors stores each tensor by itself.
+            whole = {k: v.detach().contiguous().clone() for k, v in tensors.items()}
+            save_file(whole, file, metadata)
+        for file, final in zip(partial, parts, strict=True):
+            file.replace(final)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{target} could not be written: {error}.") from None
+    finally:
+        for file in partial:
+            file.unlink(missing_ok=True)
+    return list(parts)

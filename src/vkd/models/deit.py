@@ -10,6 +10,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.deit import VisionTransformerDistilled
 from torch import Tensor
 
+from vkd.errors import UserError
 from vkd.models.adapter import Adapter
 from vkd.models.conv_stem import ConvStem
 from vkd.models.release import orthogonal_weight
@@ -102,29 +103,55 @@ def deit_fashion_distilled(pretrained: bool = False, **kwargs: Any) -> Distilled
 
 # Tensors of the paper's files whose last dimension is the width.
 _WIDE = ("pos_embed", "cls_token", "norm.weight")
+_DIMENSIONS = {
+    "pos_embed": 3, "cls_token": 3, "norm.weight": 1, "head.weight": 2,
+    "patch_embed.conv.0.weight": 4, "conv_embed.conv.0.weight": 4,
+}  # fmt: skip
 _BY_WIDTH = {shape["embed_dim"]: name for name, shape in _SHAPES.items()}
 _PROJECTOR = "projector."
 _ORIGINAL = f"{_PROJECTOR}parametrizations.weight.original"
-_BASE = f"{_PROJECTOR}parametrizations.weight.0.base"
+_PARAMETRISATION = f"{_PROJECTOR}parametrizations.weight.0."
+_BASE = f"{_PARAMETRISATION}base"
+_THEIRS, _OURS = "conv_embed.", "patch_embed."  # the stem in the release's files, and here
 
 
 def _is_deit(state: dict[str, Tensor]) -> bool:
-    return _width(state) in _BY_WIDTH and any(k.startswith("patch_embed.conv.") for k in state)
+    stems = (f"{_THEIRS}conv.", f"{_OURS}conv.")
+    return _width(state) in _BY_WIDTH and any(key.startswith(stems) for key in state)
 
 
 def _width(state: dict[str, Tensor]) -> int:
-    return next((state[key].shape[-1] for key in _WIDE if key in state), 0)
+    shapes = (state[key].shape for key in _WIDE if key in state)
+    return next((shape[-1] for shape in shapes if shape), 0)
 
 
 def _architecture(state: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
+    state = _ours(state)
     shape = {}
     if "head.weight" in state:
         shape["num_classes"] = len(state["head.weight"])
     if "pos_embed" in state:
-        shape["img_size"] = _PATCH * isqrt(state["pos_embed"].shape[1] - 2)
+        shape["img_size"] = _side(state["pos_embed"])
     if "patch_embed.conv.0.weight" in state:
         shape["in_chans"] = state["patch_embed.conv.0.weight"].shape[1]
     return _BY_WIDTH[_width(state)], shape
+
+
+def _side(positions: Tensor) -> int:
+    """The side of the images whose tokens, those of class and distillation aside, are a square."""
+    tokens = positions.shape[1] - 2
+    if tokens < 1 or isqrt(tokens) ** 2 != tokens:
+        raise UserError(
+            f"pos_embed has {tokens + 2} tokens; expected those of a square of patches and 2 more."
+        )
+    return _PATCH * isqrt(tokens)
+
+
+def _ours(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        _OURS + key.removeprefix(_THEIRS) if key.startswith(_THEIRS) else key: value
+        for key, value in state.items()
+    }
 
 
 def split_projector(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -132,10 +159,17 @@ def split_projector(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[s
 
     The latter is the orthonormal matrix ``weight`` (teacher_dim, student_dim), if there is one.
     """
+    others = {key for key in state if key.startswith(_PARAMETRISATION)} - {_BASE}
+    if _ORIGINAL not in state or others:
+        # None, or one of a network of somebody's own that is parametrised otherwise.
+        return state, {}
     model = {key: value for key, value in state.items() if not key.startswith(_PROJECTOR)}
-    if _ORIGINAL not in state:
-        return model, {}
-    return model, {"weight": orthogonal_weight(state[_ORIGINAL], state[_BASE])}
+    return model, {"weight": orthogonal_weight(state[_ORIGINAL], state.get(_BASE))}
 
 
-ADAPTER = Adapter(recognises=_is_deit, architecture=_architecture, split=split_projector)
+ADAPTER = Adapter(
+    recognises=_is_deit,
+    dimensions=_DIMENSIONS,
+    architecture=_architecture,
+    split=lambda state: split_projector(_ours(state)),
+)

@@ -9,6 +9,7 @@ from torch import nn
 from vkd.errors import FieldError, RunError, UserError, nearest
 from vkd.models import biggan, deit, small
 from vkd.models.checkpoints import Checkpoint, as_checkpoint, load_checkpoint
+from vkd.models.fit import shortened
 from vkd.models.vidt import variants
 
 HUB = "hub"
@@ -54,7 +55,7 @@ def create_model(
     if not checkpoint:
         return timm.create_model(name, **kwargs)
     read = as_checkpoint(checkpoint)
-    return load_checkpoint(timm.create_model(name, **(_options_in(name, read) | kwargs)), read)
+    return load_checkpoint(_built(name, read, _options_in(name, read) | kwargs), read)
 
 
 def published_config(model: str | nn.Module) -> dict[str, Any]:
@@ -77,22 +78,42 @@ def fitting_options(name: str, shape: tuple[int, ...], num_classes: int) -> dict
     return options
 
 
+def _built(name: str, checkpoint: Checkpoint, options: dict[str, Any]) -> nn.Module:
+    """A model as a checkpoint's weights and metadata ask for it."""
+    try:
+        return timm.create_model(name, **options)
+    except UserError:
+        raise
+    # What a model makes of odd sizes is of no fixed kind.
+    except Exception as error:
+        asked = ", ".join(f"{option} {value}" for option, value in options.items())
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{shortened(checkpoint.file, 100)} asks for {name} with {shortened(asked, 70)}, which "
+            f"cannot be built: {shortened(reason, 70)}."
+        ) from None
+
+
 def _options_in(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
     """The keywords that fit a checkpoint, by its metadata or its weights."""
-    if checkpoint.inputs and checkpoint.classes:
-        return fitting_options(name, tuple(checkpoint.inputs["shape"]), len(checkpoint.classes))
+    shape = checkpoint.inputs.get("shape")
+    if shape and checkpoint.classes:
+        return fitting_options(name, tuple(shape), len(checkpoint.classes))
     if checkpoint.options:
         return checkpoint.options if checkpoint.architecture in ("", name) else {}
     known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)
     classifier = (known and known.classifier) or "head"
     classifier = classifier if isinstance(classifier, str) else classifier[0]
-    options = {}
-    if (weight := checkpoint.state.get(f"{classifier}.weight")) is not None:
-        options["num_classes"] = len(weight)
     first = (known and known.first_conv) or ""
-    if isinstance(first, str) and (weight := checkpoint.state.get(f"{first}.weight")) is not None:
-        options["in_chans"] = weight.shape[1]
-    return options
+    first = first if isinstance(first, str) else first[0]
+    # Of each the axis of its weight that tells a size.
+    axes = {f"{classifier}.weight": ("num_classes", 0), f"{first}.weight": ("in_chans", 1)}
+    weights = checkpoint.named(axes)
+    return {
+        option: weights[key].shape[axis]
+        for key, (option, axis) in axes.items()
+        if key in weights and weights[key].ndim > axis
+    }
 
 
 def last_layer(model: nn.Module) -> str:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from vkd.errors import UserError
+from vkd.models.fit import shortened
 
 _LARGEST_SIDE = 16384
+_INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos")
 
 
 def check_metadata(metadata: Mapping[str, str], file: Path) -> None:
-    """Check the entries ``recipe``, ``classes``, ``inputs`` and ``categories``, those there are.
+    """Check the entries that are JSON, as far as they are there.
 
     Raises:
         UserError: if one is no JSON, or of another kind than we write.
@@ -24,11 +26,13 @@ def check_metadata(metadata: Mapping[str, str], file: Path) -> None:
             value = json.loads(metadata[entry])
         except (ValueError, RecursionError):
             raise UserError(
-                f"{file}: its metadata {entry} is no JSON; expected {expected}."
+                f"{shortened(file, 120)}: its metadata {entry} is no JSON; expected {expected}."
             ) from None
         if not is_right(value):
-            shown = metadata[entry][:60]
-            raise UserError(f"{file}: its metadata {entry} is {shown}; expected {expected}.")
+            shown = shortened(metadata[entry], 50)
+            raise UserError(
+                f"{shortened(file, 120)}: its metadata {entry} is {shown}; expected {expected}."
+            )
 
 
 def _is_recipe(value: Any) -> bool:
@@ -56,8 +60,22 @@ def _is_inputs(value: Any) -> bool:
     mean, std = value.get("mean", []), value.get("std", [])
     if not (_are_numbers(mean) and _are_numbers(std) and len(mean) == len(std)) or min(std) <= 0:
         return False
-    sizes = [value[name] for name in ("shape", "size") if value.get(name) is not None]
-    return all(isinstance(size, list) and all(map(_is_side, size)) for size in sizes)
+    shape, size, crop = (value.get(name) for name in ("shape", "size", "crop"))
+    return (
+        (shape is None or (_are_sides(shape, 3) and shape[:1] == [len(mean)]))
+        and (size is None or _are_sides(size, 2))
+        and (crop is None or (_are_numbers([crop]) and 0 < crop <= 1))
+        and value.get("interpolation", "bicubic") in _INTERPOLATIONS
+        and all(_is_side(value.get(name, 1), least=0) for name in ("short_side", "long_side"))
+    )
+
+
+def _is_versions(value: Any) -> bool:
+    return isinstance(value, dict) and _is_names([*value, *value.values()])
+
+
+def _are_sides(values: Any, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count and all(map(_is_side, values))
 
 
 def _are_numbers(values: Any) -> bool:
@@ -66,14 +84,15 @@ def _are_numbers(values: Any) -> bool:
     return all(type(value) in (int, float) and math.isfinite(value) for value in values)
 
 
-def _is_side(value: Any) -> bool:
-    return type(value) is int and 1 <= value <= _LARGEST_SIDE
+def _is_side(value: Any, least: int = 1) -> bool:
+    return type(value) is int and least <= value <= _LARGEST_SIDE
 
 
 _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "recipe": (_is_recipe, "the fields of a recipe, its task among them"),
     "classes": (_is_names, "a list of names"),
-    "inputs": (_is_inputs, f"mean and std above 0 of each channel, and sides of 1 to "
-                           f"{_LARGEST_SIDE}"),
+    "inputs": (_is_inputs, f"mean and std above 0 of each channel, sides of 1 to {_LARGEST_SIDE}, "
+                           "crop and interpolation"),
     "categories": (_is_categories, "ids and as many names"),
+    "versions": (_is_versions, "a version by package"),
 }  # fmt: skip

@@ -1,15 +1,15 @@
 """Weights for a network to start from, whose heads may be of other classes."""
 
-import logging
 from pathlib import Path
 
 from torch import nn
 
 from vkd.errors import UserError
-from vkd.models.checkpoints import Checkpoint, as_checkpoint
+from vkd.models.checkpoints import Checkpoint, FittedWeights, as_checkpoint
 from vkd.models.factory import HUB, create_model
+from vkd.models.fit import shortened
+from vkd.notes import say
 
-_log = logging.getLogger("vkd")
 _MOST_LISTED = 5
 
 
@@ -26,32 +26,28 @@ def start_from(model: nn.Module, name: str, checkpoint: str | Path | Checkpoint)
             as of another network.
         RunError: if the hub cannot be reached.
     """
-    if checkpoint == HUB:
-        state = create_model(name, HUB).state_dict()
-    else:
-        state = as_checkpoint(checkpoint).state
     expected = model.state_dict()
+    if checkpoint == HUB:
+        source, found = HUB, FittedWeights(create_model(name, HUB).state_dict(), [])
+    else:
+        read = as_checkpoint(checkpoint)
+        source, found = str(read.file), read.fitted(expected)
     fitting = {
-        key: state[key]
+        key: found.state[key]
         for key, value in expected.items()
-        if key in state and state[key].shape == value.shape
+        if key in found.state and found.state[key].shape == value.shape
     }
     taken = sum(value.numel() for value in fitting.values())
     whole = sum(value.numel() for value in expected.values())
-    source = checkpoint.file if isinstance(checkpoint, Checkpoint) else checkpoint
     if 2 * taken < whole:
         raise UserError(
-            f"{source} has {len(fitting)} of the {len(expected)} tensors of {name}, with "
-            f"{taken / whole:.0%} of its numbers; these are weights of another model."
+            f"{shortened(source, 120)} has {len(fitting)} of the {len(expected)} tensors of "
+            f"{shortened(name, 60)}, with {taken / whole:.0%} of its numbers; these are weights of "
+            "another model."
         )
     model.load_state_dict(fitting, strict=False)
     anew = [key for key in expected if key not in fitting]
     more = f" and {len(anew) - _MOST_LISTED} more" if len(anew) > _MOST_LISTED else ""
-    _log.info(
-        "%s starts from %s: %d of %d tensors are taken%s.",
-        name,
-        source,
-        len(fitting),
-        len(expected),
-        f"; {', '.join(anew[:_MOST_LISTED])}{more} start anew" if anew else "",
-    )
+    begun = f"; {', '.join(anew[:_MOST_LISTED])}{more} start anew" if anew else ""
+    start = f"{name} starts from it: {len(fitting)} of {len(expected)} tensors are taken{begun}"
+    say(source, [*found.notes, start])

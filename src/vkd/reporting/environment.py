@@ -3,7 +3,8 @@
 import os
 import platform
 from datetime import date
-from importlib.metadata import version
+
+from vkd.versions import versions
 
 
 def environment() -> dict[str, str]:
@@ -13,9 +14,7 @@ def environment() -> dict[str, str]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
     return {
         "date": date.today().isoformat(),
-        "vkd": version("vkd"),
-        "torch": torch.__version__,
-        "timm": version("timm"),
+        **versions(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "hardware": f"{device}, {os.cpu_count()} cores",

@@ -51,8 +51,7 @@ class TaskSpec:
         evaluate: ``(config, checkpoint, accelerator, options, objects) -> metrics`` on the test
             split.
         predict: ``(config, checkpoint, inputs, options, objects) -> records``; None if it cannot.
-        export: ``(config, checkpoint, size, objects) -> (module, example inputs by name, names of
-            outputs)``.
+        export: ``(config, checkpoint, size, objects) -> Exported``, or as a tuple.
         cache: ``(config, folder, views, dtype, objects) -> StoreFiller``; None where teachers
             cannot be stored.
         datasets: its data sets by name.

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -124,6 +125,22 @@ class Objects:
         }
 
 
+class Exported(NamedTuple):
+    """What a task exports of a checkpoint.
+
+    Attributes:
+        module: maps tensors to tensors.
+        inputs: examples of its inputs by name, two samples each.
+        outputs: names of its outputs.
+        metadata: what using it needs to know, by the entries of ``Task.metadata``.
+    """
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: list[str]
+    metadata: Mapping[str, str] = MappingProxyType({})
+
+
 class Task(ABC):
     """Networks with their data, losses and metrics.
 
@@ -168,7 +185,11 @@ class Task(ABC):
 
     @abstractmethod
     def metadata(self) -> dict[str, str]:
-        """Return the metadata of the weights file, beside the recipe."""
+        """Return the metadata of the weights file, beside recipe, versions and the model's name.
+
+        By entry: ``classes``, a JSON list of names; ``categories``, JSON with ids and names;
+        ``inputs``, JSON with mean, std and sizes; others of the task's own.
+        """
 
     def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
         """Return tensors to save beside the weights, by file name, from each step's state."""

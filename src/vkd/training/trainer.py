@@ -31,6 +31,7 @@ from vkd.training.run_log import RunLog, RunShape
 from vkd.training.step_records import StepRecorder
 from vkd.training.task import Predict, Task
 from vkd.training.trackers import Trackers
+from vkd.versions import versions
 
 _log = logging.getLogger("vkd")
 
@@ -252,7 +253,7 @@ class Trainer:
         ]
         if not self.accelerator.is_main_process:
             return
-        metadata = self.task.metadata() | {"recipe": json.dumps(asdict(self.config))}
+        metadata = self.task.metadata() | _origin(self.config)
         first = self.task.steps[0].module
         weights = first.state_of(first.deployed, states[0])
         if self._ema is not None:
@@ -260,6 +261,13 @@ class Trainer:
         save_tensors(weights, self.folder / "model.safetensors", metadata)
         for name, tensors in self.task.extra_tensors(states).items():
             save_tensors(tensors, self.folder / f"{name}.safetensors", metadata)
+
+
+def _origin(config: TrainingConfig) -> dict[str, str]:
+    """What a weights file says of the run that it is from."""
+    found = {"recipe": json.dumps(asdict(config)), "versions": json.dumps(versions())}
+    name = (config.model_names() | config.objects).get("student", "")
+    return found | ({"architecture": name} if name else {})
 
 
 def _non_finite(terms: dict[str, float]) -> str:

@@ -43,7 +43,7 @@ def split_vidt(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, T
         if rest in ("weight", "bias"):
             projections[key] = value
         elif rest.endswith("original"):
-            base = parts[f"{name}.projector.parametrizations.weight.0.base"]
+            base = parts.get(f"{name}.projector.parametrizations.weight.0.base")
             projections[f"{name}.projection"] = orthogonal_weight(value, base)
     return model, projections
 
@@ -91,6 +91,12 @@ def body_weights(swin: dict[str, Tensor]) -> dict[str, Tensor]:
 
 ADAPTER = Adapter(
     recognises=is_vidt,
+    dimensions={
+        "backbone.det_token": 3,
+        "backbone.det_pos_embed": 3,
+        "class_embed.0.weight": 2,
+        "class_embed.weight": 2,
+    },
     architecture=lambda state: (name_of(state), options_of(state)),
     split=split_vidt,
 )

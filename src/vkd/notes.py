@@ -1,4 +1,4 @@
-"""What was mended, left out or guessed while data were read, said once."""
+"""What was mended, substituted, left out or guessed, said once."""
 
 import logging
 import os
