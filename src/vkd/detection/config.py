@@ -30,7 +30,8 @@ class DetectionConfig(DistillationConfig):
         projection: map from the student's to the teacher's tokens; identity for none.
         normalization: of both sides' tokens.
         feature_weight: weight of the token loss; 0 for none.
-        class_weight: weight of the focal loss.
+        class_weight: weight of the focal loss, or of cross-entropy without a neck.
+        no_object_weight: weight of "no object" in cross-entropy.
         box_weight: weight of the L1 distance of boxes.
         giou_weight: weight of the generalised IoU loss.
         augmentation: detr varies size and crop; flip mirrors half of the images.
@@ -54,6 +55,7 @@ class DetectionConfig(DistillationConfig):
     drop_path: float = 0.0
     normalization: Normalization = "standardize"
     class_weight: float = 2.0
+    no_object_weight: float = 0.1
     box_weight: float = 5.0
     giou_weight: float = 2.0
     augmentation: Literal["none", "flip", "detr"] = "detr"
@@ -68,16 +70,16 @@ class DetectionConfig(DistillationConfig):
         ),
         "method": (
             "method", "method_options", "projection", "normalization", "distance",
-            "feature_weight", "class_weight", "box_weight", "giou_weight", "iou_weight",
-            "token_label_weight", "auxiliary_losses",
+            "feature_weight", "class_weight", "no_object_weight", "box_weight",
+            "giou_weight", "iou_weight", "token_label_weight", "auxiliary_losses",
         ),
     }  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_at_least(
-            0, "class_weight", "box_weight", "giou_weight", "iou_weight", "token_label_weight",
-            "backbone_lr", "short_side", "num_classes", "num_det_tokens",
+            0, "class_weight", "no_object_weight", "box_weight", "giou_weight", "iou_weight",
+            "token_label_weight", "backbone_lr", "short_side", "num_classes", "num_det_tokens",
         )  # fmt: skip
         self.require("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
         self.require("long_side", self.long_side >= self.short_side, "at least short_side")

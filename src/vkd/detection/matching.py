@@ -18,24 +18,25 @@ def match(
     class_cost: float = 2.0,
     box_cost: float = 5.0,
     giou_cost: float = 2.0,
+    softmax: bool = False,
 ) -> list[list[Match]]:
     """Assign each object one prediction, at the least total cost.
 
     Args:
-        logits: (layers, B, D, classes) of independent sigmoids.
+        logits: (layers, B, D, classes) of independent sigmoids, or (layers, B, D, classes + 1).
         boxes: (layers, B, D, 4), centre and size in 0..1.
         targets: ``labels`` (K,) and ``boxes`` (K, 4) of each image.
         class_cost, box_cost, giou_cost: weights of focal, L1 and generalised-IoU cost.
+        softmax: whether classes exclude each other, the last being "no object"; the class cost is
+            then the probability's negative.
 
     Returns:
         For each layer and image, indices of predictions (rising) and of their objects.
     """
     costs = []
     for image, target in enumerate(targets):
-        chance = logits[:, image].float().sigmoid()
-        kept = -(1 - ALPHA) * chance**GAMMA * (1 - chance + 1e-8).log()
-        found = -ALPHA * (1 - chance) ** GAMMA * (chance + 1e-8).log()
-        cost = class_cost * (found - kept)[..., target["labels"]]
+        by_class = _class_costs(logits[:, image].float(), softmax)
+        cost = class_cost * by_class[..., target["labels"]]
         predicted = boxes[:, image].float()
         cost += box_cost * torch.cdist(predicted, target["boxes"].expand(len(boxes), -1, -1), p=1)
         overlap = generalized_box_iou(
@@ -47,6 +48,15 @@ def match(
     parts = torch.cat(costs).cpu().split([len(cost) for cost in costs])
     shaped = [part.view(boxes.shape[0], boxes.shape[2], -1) for part in parts]
     return [[_assign(cost[layer]) for cost in shaped] for layer in range(len(boxes))]
+
+
+def _class_costs(logits: Tensor, softmax: bool) -> Tensor:
+    """What assigning a class would cost each prediction, of the shape of ``logits``."""
+    if softmax:
+        return -logits.softmax(-1)
+    chance = logits.sigmoid()
+    kept = -(1 - ALPHA) * chance**GAMMA * (1 - chance + 1e-8).log()
+    return -ALPHA * (1 - chance) ** GAMMA * (chance + 1e-8).log() - kept
 
 
 def _assign(cost: Tensor) -> Match:

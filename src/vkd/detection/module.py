@@ -9,7 +9,7 @@ from vkd.detection.coco import Batch
 from vkd.detection.config import DetectionConfig
 from vkd.detection.losses import detection_losses, token_label_loss
 from vkd.detection.tokens import TokenLoss, TokenTeacher
-from vkd.models.vidt.detector import pad_images
+from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck, pad_images
 from vkd.training.task import TrainingModule
 
 
@@ -25,7 +25,7 @@ class DetectionModule(TrainingModule):
 
     def __init__(
         self,
-        student: nn.Module,
+        student: ViDT | ViDTWithoutNeck,
         config: DetectionConfig,
         teacher: TokenTeacher | None = None,
         token_loss: TokenLoss | None = None,
@@ -59,7 +59,8 @@ class DetectionModule(TrainingModule):
             outputs = self.student(images, mask)
         else:
             outputs = self.student(images, mask, with_tokens=True)
-        terms = _weighted(detection_losses(outputs, targets), config)
+        losses = detection_losses(outputs, targets, self.student.softmax, config.no_object_weight)
+        terms = _weighted(losses, config)
         if config.token_label_weight:
             terms["patch"] = config.token_label_weight * token_label_loss(outputs, targets)
         if self.token_loss is not None and self.teacher is not None:

@@ -99,7 +99,12 @@ class DetectionTask(Task):
         self, predict: Predict, batches: DataLoader, accelerator: Accelerator
     ) -> dict[str, float]:
         """Return COCO's metrics in %."""
-        return evaluate_detector(predict, batches, accelerator, self.splits["validation"])[0]
+        images, softmax = self.splits["validation"], self._student.softmax
+        return evaluate_detector(predict, batches, accelerator, images, softmax)[0]
+
+    @property
+    def _student(self) -> ViDT | ViDTWithoutNeck:
+        return cast(DetectionModule, self.steps[0].module).student
 
     def metadata(self) -> dict[str, str]:
         """Return what using the weights needs to know: categories and how images are prepared."""
@@ -107,6 +112,7 @@ class DetectionTask(Task):
         return {
             "categories": json.dumps(asdict(self.categories)),
             "inputs": json.dumps(DETECTOR_FORMAT.as_dict() | sizes),
+            "options": json.dumps(self._student.untold_options()),
         }
 
     def sources(self) -> dict[str, str]:
@@ -210,7 +216,11 @@ def _method(config: DetectionConfig, objects: Objects) -> Callable[[Sizes], nn.M
 
 @torch.no_grad()
 def evaluate_detector(
-    predict: Predict, batches: DataLoader, accelerator: Accelerator, images: CocoImages
+    predict: Predict,
+    batches: DataLoader,
+    accelerator: Accelerator,
+    images: CocoImages,
+    softmax: bool = False,
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Return COCO's metrics in %, and all detections in COCO's results format.
 
@@ -227,7 +237,9 @@ def evaluate_detector(
             outputs = predict(batch["images"])
         targets = batch["targets"]
         sizes = torch.stack([target["original_size"] for target in targets])
-        for target, best in zip(targets, best_detections(outputs, sizes), strict=True):
+        for target, best in zip(
+            targets, best_detections(outputs, sizes, softmax=softmax), strict=True
+        ):
             image_id = int(target["image_id"])
             records = coco_records([best], [image_id], images.categories.ids)
             found[image_id] = records if target["is_readable"] else None

@@ -1,6 +1,7 @@
 """Weights files: read once and safely, fitted to models, written."""
 
 import json
+from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,7 +132,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             what has no meaning.
     """
     file = checkpoint_file(path)
-    stored, home, metadata = _read(file)
+    stored, home, metadata, flags = _read(file)
     check_metadata(metadata, file)
     check_tensors(stored, file)
     adapter, prefix = _recognised(stored, home)
@@ -139,10 +140,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     try:
         check_dimensions(view, adapter.dimensions)
         architecture, options = adapter.architecture(view)
+        told = json.loads(metadata.get("options", "{}")) or adapter.told_by_flags(flags)
         state, projections = adapter.split(view)
     except UserError as error:
         raise UserError(f"{shortened(file, 120)}: {error}") from None
-    return Checkpoint(file, state, prefix, stored, projections, metadata, architecture, options)
+    return Checkpoint(
+        file, state, prefix, stored, projections, metadata, architecture, told | options
+    )
 
 
 def _recognised(stored: State, home: str) -> tuple[Adapter, str]:
@@ -194,12 +198,13 @@ def read_projection(path: str | Path) -> Tensor:
     return checkpoint.projections["weight"]
 
 
-def _read(file: Path) -> tuple[State, str, dict[str, str]]:
-    """All tensors of a weights file, the prefix of those that are meant, and its metadata."""
+def _read(file: Path) -> tuple[State, str, dict[str, str], dict[str, Any]]:
+    """All tensors of a weights file, the prefix of those that are meant, its metadata, and the
+    flags that a release kept with them."""
     try:
         with safe_open(file, framework="pt") as opened:
             state = {plain_name(name): opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            return state, "", opened.metadata() or {}
+            return state, "", opened.metadata() or {}, {}
     except SafetensorError as error:
         if file.suffix == ".safetensors":
             raise UserError(f"{file} is not a safetensors file: {error}.") from None
@@ -212,7 +217,8 @@ def _read(file: Path) -> tuple[State, str, dict[str, str]]:
             f"{shortened(file, 100)} holds no weights: expected tensors by name, alone or under "
             f"{', '.join(USUAL)} or the like; found {_described(saved)}."
         )
-    return flattened(saved), home, {}
+    flags = saved.get("args")
+    return flattened(saved), home, {}, vars(flags) if isinstance(flags, Namespace) else {}
 
 
 def _described(saved: Any) -> str:
