@@ -44,6 +44,13 @@ class DetectionModule(TrainingModule):
         parts = () if self.token_loss is None else ("token_loss",)
         return self.parameters_in(*parts) | super().undecayed()
 
+    def never_decayed(self) -> set[str]:
+        """Return what is no matrix of the body."""
+        prefix = "student.backbone."
+        flat = {name for name, p in self.named_parameters() if p.ndim < 2}
+        tables = self.undecayed_in("student")
+        return {name for name in flat | tables if name.startswith(prefix)}
+
     def lr_scale(self, name: str) -> float:
         """Return the share of the learning rate; detection tokens are no backbone's."""
         is_body = name.startswith("student.backbone.") and ".det_" not in name
