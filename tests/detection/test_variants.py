@@ -9,6 +9,7 @@ from support.release import targets_of, vidt_file
 from vkd import create_model
 from vkd.api.convert import convert
 from vkd.detection.losses import detection_losses
+from vkd.detection.matching import Rules
 from vkd.detection.postprocess import best_detections
 from vkd.errors import UserError
 from vkd.models.checkpoints import read_checkpoint
@@ -72,7 +73,7 @@ def test_post_processing_equals_the_releases(golden):
 
 def test_every_loss_term_equals_the_releases(golden):
     expected, model, found = golden
-    *earlier, last = detection_losses(found, targets_of(2), model.softmax)
+    *earlier, last = detection_losses(found, targets_of(2), Rules(softmax=model.softmax))
     theirs = {"ce": "class", "bbox": "box", "giou": "giou", "iouaware": "iou"}
     names = [key for key in expected if key.startswith("loss.loss_")]
     assert len(names) >= 3

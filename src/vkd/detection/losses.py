@@ -8,14 +8,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
-from vkd.detection.matching import ALPHA, GAMMA, Match, Targets, match
+from vkd.detection.matching import ALPHA, GAMMA, STANDARD, Match, Rules, Targets, match
 
 
 def detection_losses(
-    outputs: dict[str, Any],
-    targets: Targets,
-    softmax: bool = False,
-    no_object_weight: float = 0.1,
+    outputs: dict[str, Any], targets: Targets, rules: Rules = STANDARD
 ) -> list[dict[str, Tensor]]:
     """Return the unweighted losses ``class``, ``box``, ``giou`` (and ``iou`` where predicted).
 
@@ -25,18 +22,15 @@ def detection_losses(
     Args:
         outputs: of a ``ViDT`` in training.
         targets: ``labels`` (K,) and ``boxes`` (K, 4) of each image.
-        softmax: whether classes exclude each other, the last being "no object"; ``class`` is then
-            cross-entropy, otherwise focal loss.
-        no_object_weight: of "no object" among the classes.
+        rules: of matching, and of the loss ``class``.
     """
     layers = [*outputs.get("aux_outputs", []), outputs]
     logits = torch.stack([layer["pred_logits"] for layer in layers])
     boxes = torch.stack([layer["pred_boxes"] for layer in layers])
     count = mean_count(targets, boxes.device)
-    matches = match(logits, boxes, targets, softmax=softmax)
-    weight = no_object_weight if softmax else None
+    matches = match(logits, boxes, targets, rules)
     return [
-        _layer_losses(layer, targets, matched, count, weight)
+        _layer_losses(layer, targets, matched, count, rules)
         for layer, matched in zip(layers, matches, strict=True)
     ]
 
@@ -56,7 +50,7 @@ def _layer_losses(
     targets: Targets,
     matches: list[Match],
     count: Tensor,
-    no_object_weight: float | None,
+    rules: Rules,
 ) -> dict[str, Tensor]:
     logits = layer["pred_logits"].float()
     device = logits.device
@@ -75,13 +69,13 @@ def _layer_losses(
         overlap = box_iou(corners.detach(), target_corners).diagonal()
         predicted = layer["pred_ious"].float()[found].squeeze(-1)
         losses["iou"] = F.binary_cross_entropy_with_logits(predicted, overlap, reduction="sum")
-    if no_object_weight is None:
+    if not rules.softmax:
         one_hot = torch.zeros_like(logits)
         one_hot[(*found, labels)] = 1.0
-        losses["class"] = sigmoid_focal_loss(logits, one_hot, ALPHA, GAMMA, reduction="sum")
+        losses["class"] = sigmoid_focal_loss(logits, one_hot, rules.alpha, GAMMA, reduction="sum")
     losses = {name: loss / count for name, loss in losses.items()}
-    if no_object_weight is not None:
-        losses["class"] = _softmax_loss(logits, found, labels, no_object_weight)
+    if rules.softmax:
+        losses["class"] = _softmax_loss(logits, found, labels, rules.no_object_weight)
     return losses
 
 

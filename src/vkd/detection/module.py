@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from vkd.detection.coco import Batch
 from vkd.detection.config import DetectionConfig
 from vkd.detection.losses import detection_losses, token_label_loss
+from vkd.detection.matching import Rules
 from vkd.detection.tokens import TokenLoss, TokenTeacher
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck, pad_images
 from vkd.training.task import TrainingModule
@@ -33,6 +34,14 @@ class DetectionModule(TrainingModule):
         super().__init__()
         self.config, self.student, self.teacher = config, student, teacher
         self.token_loss = token_loss
+        self.rules = Rules(
+            class_cost=config.class_cost,
+            box_cost=config.box_cost,
+            giou_cost=config.giou_cost,
+            alpha=config.focal_alpha,
+            softmax=student.softmax,
+            no_object_weight=config.no_object_weight,
+        )
         self.register_load_state_dict_pre_hook(_rename_former)
         if config.channels_last:
             student.to(memory_format=torch.channels_last)
@@ -66,7 +75,7 @@ class DetectionModule(TrainingModule):
             outputs = self.student(images, mask)
         else:
             outputs = self.student(images, mask, with_tokens=True)
-        losses = detection_losses(outputs, targets, self.student.softmax, config.no_object_weight)
+        losses = detection_losses(outputs, targets, self.rules)
         terms = _weighted(losses, config)
         if config.token_label_weight:
             terms["patch"] = config.token_label_weight * token_label_loss(outputs, targets)

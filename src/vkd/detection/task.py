@@ -24,13 +24,14 @@ from vkd.detection.module import DetectionModule
 from vkd.detection.postprocess import best_detections, coco_records
 from vkd.detection.tokens import TokenLoss, TokenTeacher
 from vkd.detection.transforms import DETECTOR_FORMAT
-from vkd.errors import FieldError, as_user_error
+from vkd.errors import FieldError, as_user_error, nearest
 from vkd.methods.build import build_method, check_signals
 from vkd.methods.method import Method, Sizes
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model
 from vkd.models.start import start_from
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
+from vkd.models.vidt.variants import BODY_OPTIONS, NAMES, NECK_OPTIONS
 from vkd.notes import say
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
@@ -159,6 +160,7 @@ def crowded(images: CocoImages, tokens: int) -> list[str]:
 
 
 def _student(config: DetectionConfig, num_classes: int) -> nn.Module:
+    _check_options(config)
     options: dict[str, Any] = {
         "architecture": config.architecture,
         "num_classes": num_classes,
@@ -173,10 +175,28 @@ def _student(config: DetectionConfig, num_classes: int) -> nn.Module:
             "token_label": config.token_label_weight > 0,
             "box_refinement": config.box_refinement,
         }
-    try:
+    if not config.student_options:
         return create_model(config.student, **options)
-    except TypeError:
-        raise FieldError("student", f"{config.student} is no detector of `vkd models`.") from None
+    try:
+        return create_model(config.student, **options, **config.student_options)
+    # What a model makes of odd sizes is of no fixed kind.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise FieldError(
+            "student_options", f": {config.student} cannot be built with them: {reason[:120]}."
+        ) from None
+
+
+def _check_options(config: DetectionConfig) -> None:
+    if config.student not in NAMES:
+        raise FieldError("student", f"{config.student} is no detector of `vkd models`.")
+    known = BODY_OPTIONS | (NECK_OPTIONS if config.architecture == "vidt" else frozenset())
+    for name in config.student_options:
+        if name not in known:
+            raise FieldError(
+                "student_options",
+                f"has {name}, which is none of {', '.join(sorted(known))}{nearest(name, known)}",
+            )
 
 
 def _teacher(config: DetectionConfig, student: nn.Module, objects: Objects) -> TokenTeacher:

@@ -36,6 +36,9 @@ BACKBONES = {
     "vidt_coat_lite_small": "coat_lite_small.in1k",
 }
 NAMES = (*SWIN, *COAT)
+# Keyword arguments beside those that recipes have fields for.
+BODY_OPTIONS = frozenset({"position_dim", "cross_stages", "dim"})
+NECK_OPTIONS = frozenset({"num_layers", "feed_forward", "dropout", "num_heads", "num_points"})
 _DIGITS: dict[str, Any] = {
     "num_classes": 10,
     "num_det_tokens": 20,
