@@ -74,6 +74,7 @@ class TrainingConfig:
         compile: compile the trained networks with torch.compile.
         channels_last: keep images and convolutions in the layout that is fast on GPUs.
         workers: processes that load data.
+        pin_memory: load into memory that is copied to CUDA devices faster.
         checkpoint_every: epochs between checkpoints to resume from; the last is always kept.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
         rollbacks: times to go back to the last checkpoint after an epoch that went wrong.
@@ -109,6 +110,7 @@ class TrainingConfig:
     compile: bool = False
     channels_last: bool = False
     workers: int = 0
+    pin_memory: bool = True
     checkpoint_every: int = 1
     evaluate_every: int = 1
     rollbacks: int = 0
@@ -128,7 +130,7 @@ class TrainingConfig:
             "ema_decay_end", "mixed_precision",
         ),
         "run": (
-            "seed", "device", "workers", "compile", "channels_last", "evaluate_every",
+            "seed", "device", "workers", "pin_memory", "compile", "channels_last", "evaluate_every",
             "checkpoint_every", "rollbacks", "trackers", "log_every",
         ),
     }  # fmt: skip

@@ -80,6 +80,7 @@ class ClassificationTask(Task):
             workers=config.workers,
             drop_last=True,
             sampler=self._sampler(),
+            pin_memory=config.pin_memory,
         )
 
     def _sampler(self) -> Sampler | None:
@@ -156,7 +157,8 @@ def create_student(config: ClassificationConfig, splits: Splits) -> nn.Module:
 
 def evaluation_loader(config: ClassificationConfig, images: Dataset) -> DataLoader:
     """Return batches to evaluate on, in order."""
-    return loader(images, max(config.batch_size, 256), workers=config.workers)
+    size, pinned = max(config.batch_size, 256), config.pin_memory
+    return loader(images, size, workers=config.workers, pin_memory=pinned)
 
 
 @torch.no_grad()

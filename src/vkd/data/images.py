@@ -131,8 +131,12 @@ def loader(
     workers: int = 0,
     drop_last: bool = False,
     sampler: Sampler | None = None,
+    pin_memory: bool = True,
 ) -> DataLoader:
-    """Return a loader of (images, labels, indices) batches; a ``sampler`` shuffles by itself."""
+    """Return a loader of (images, labels, indices) batches; a ``sampler`` shuffles by itself.
+
+    Memory is pinned where there is CUDA.
+    """
     whole = images.dataset if isinstance(images, Subset) else images
     return DataLoader(
         images,
@@ -143,7 +147,7 @@ def loader(
         drop_last=drop_last,
         collate_fn=_as_fetched if isinstance(whole, Images) else None,
         persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory and torch.cuda.is_available(),
     )
 
 

@@ -88,13 +88,17 @@ class DetectionTask(Task):
 
     def train_loader(self) -> DataLoader:
         """Return shuffled batches of the training split."""
-        config = self.config
-        return detection_loader(self.splits["train"], config.batch_size, True, config.workers)
+        return self._loader("train", shuffle=True)
 
     def validation_loader(self) -> DataLoader:
         """Return batches of the validation split."""
+        return self._loader("validation")
+
+    def _loader(self, split: str, shuffle: bool = False) -> DataLoader:
         config = self.config
-        return detection_loader(self.splits["validation"], config.batch_size, False, config.workers)
+        return detection_loader(
+            self.splits[split], config.batch_size, shuffle, config.workers, config.pin_memory
+        )
 
     def evaluate(
         self, predict: Predict, batches: DataLoader, accelerator: Accelerator
