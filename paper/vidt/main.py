@@ -4,8 +4,8 @@
         --batch_size 2 --aux_loss True --with_box_refine True --distil_model vidt_base \\
         --distil_model_path CKPT --coco_path COCO --output_dir swin_nano
 
-It takes the release's flags, translates them to fields of a recipe, and calls what ``vkd train``
-and ``vkd eval`` call. A flag that has no effect is named in a warning.
+It takes the release's flags with the release's defaults, translates them to fields of a recipe, and
+calls what ``vkd train`` and ``vkd eval`` call. A flag that has no effect is named in a warning.
 """
 
 import argparse
@@ -23,8 +23,11 @@ BACKBONES = {
     "swin_small": "vidt_small",
     "swin_base_win7_22k": "vidt_base",
     "swin_large_win7_22k": "vidt_large",
+    "coat_lite_tiny": "vidt_coat_lite_tiny",
+    "coat_lite_mini": "vidt_coat_lite_mini",
+    "coat_lite_small": "vidt_coat_lite_small",
 }
-NOT_YET = ("coat_lite_tiny", "coat_lite_mini", "coat_lite_small")
+SCHEDULES = {"warmupcos": "cosine", "step": "step"}
 FIELDS = {
     "--method": "architecture",
     "--epochs": "epochs",
@@ -32,53 +35,89 @@ FIELDS = {
     "--min-lr": "min_lr",
     "--weight_decay": "weight_decay",
     "--batch_size": "batch_size",
+    "--n_iter_to_acc": "accumulation",
     "--num_workers": "workers",
     "--clip_max_norm": "clip_grad",
-    "--sched": "schedule",
+    "--lr_drop": "decay_epochs",
+    "--decay-rate": "decay_rate",
     "--warmup-epochs": "warmup_epochs",
+    "--warmup-lr": "warmup_lr",
     "--aux_loss": "auxiliary_losses",
     "--with_box_refine": "box_refinement",
     "--cross_scale_fusion": "fusion",
+    "--det_token_num": "num_det_tokens",
     "--coco_path": "data_path",
     "--eval_size": "short_side",
     "--seed": "seed",
     "--device": "device",
-    "--n_iter_to_acc": "accumulation",
+    "--print_freq": "log_every",
     "--distil_model": "teacher",
     "--distil_model_path": "teacher_checkpoint",
     "--distil_loss_coef": "feature_weight",
     "--cls_loss_coef": "class_weight",
     "--bbox_loss_coef": "box_weight",
     "--giou_loss_coef": "giou_weight",
-    "--drop_path_rate": "drop_path",
+    "--set_cost_class": "class_cost",
+    "--set_cost_bbox": "box_cost",
+    "--set_cost_giou": "giou_cost",
+    "--focal_alpha": "focal_alpha",
+    "--eos_coef": "no_object_weight",
+}
+# What the release does where a flag is left out, and what it fixes.
+DEFAULTS: dict[str, Any] = {
+    "architecture": "vidt", "epochs": 50, "lr": 1e-4, "min_lr": 1e-7, "weight_decay": 1e-4,
+    "decayed": "all", "batch_size": 16, "accumulation": 1, "workers": 2, "clip_grad": 0.1,
+    "schedule_step": "epoch", "decay_epochs": 40, "decay_rate": 0.1, "warmup_epochs": 0,
+    "warmup_lr": 1e-6, "auxiliary_losses": False, "box_refinement": False, "fusion": False,
+    "num_det_tokens": 100, "short_side": 800, "seed": 42, "log_every": 100,
+    "feature_weight": 4.0, "class_weight": 2.0, "box_weight": 5.0, "giou_weight": 2.0,
+    "class_cost": 2.0, "box_cost": 5.0, "giou_cost": 2.0, "focal_alpha": 0.25,
+    "no_object_weight": 0.1, "optimizer": "adamw", "lr_reference_batch": 0, "drop_path": 0.0,
+}  # fmt: skip
+# Shapes of the detector: our keyword argument, what reads the text, and the release's default.
+SHAPES: dict[str, tuple[str, type, Any]] = {
+    "--pos_dim": ("position_dim", int, 256),
+    "--reduced_dim": ("dim", int, 256),
+    "--dec_layers": ("num_layers", int, 6),
+    "--nheads": ("num_heads", int, 8),
+    "--dec_n_points": ("num_points", int, 4),
+    "--dropout": ("dropout", float, 0.1),
 }
 OWN = {
-    "--backbone_name": f"one of {', '.join(BACKBONES)}",
-    "--pre_trained": "ImageNet weights of the backbone: a file, imagenet for timm's, or none",
+    "--backbone_name": f"one of {', '.join(BACKBONES)} [swin_tiny]",
+    "--pre_trained": "weights of the backbone: imagenet for timm's, none, or a file [imagenet]",
+    "--sched": f"{' or '.join(SCHEDULES)} [warmupcos]",
+    "--dataset_file": "coco or voc [coco]",
     "--resume": "weights to evaluate, or a run folder to go on with",
+    "--start_epoch": "0, as a run folder knows its epoch",
     "--output_dir": "run folder",
     "--eval": "True to evaluate --resume",
     "--iou_aware": "True to predict each box's overlap",
-    "--iou_aware_loss_coef": "its weight",
+    "--iouaware_loss_coef": "its weight [2]",
     "--token_label": "True to predict the classes of patches",
-    "--token_loss_coef": "its weight",
+    "--token_loss_coef": "its weight [2]",
+    "--num_feature_levels": "4, the maps of every body",
+    **{flag: f"the detector's {name} [{default}]" for flag, (name, _, default) in SHAPES.items()},
 }
-# What the recipe fixes as the release's own defaults do, or what had no effect.
+LISTS = {"--cross_indices": "stages in which detection tokens attend to patches [3]"}
+# What has no effect in the release either.
 IGNORED = (
-    "--lr_backbone", "--lr_backbone_names", "--lr_linear_proj_names", "--lr_linear_proj_mult",
-    "--lr_drop", "--lr_drop_epochs", "--lr-noise", "--lr-noise-pct", "--lr-noise-std",
-    "--warmup-lr", "--decay-epochs", "--decay-rate", "--cooldown-epochs", "--patience-epochs",
-    "--position_embedding", "--position_embedding_scale", "--num_feature_levels", "--dec_layers",
-    "--dim_feedforward", "--reduced_dim", "--dropout", "--nheads", "--dec_n_points",
-    "--pre_norm", "--det_token_num", "--pos_dim", "--cross_indices", "--set_cost_class",
-    "--set_cost_bbox", "--set_cost_giou", "--focal_alpha", "--mask_loss_coef",
-    "--dice_loss_coef", "--dataset_file", "--coco_panoptic_path", "--remove_difficult",
-    "--cache_mode", "--start_epoch", "--world_size", "--dist_url", "--dist_backend",
-    "--print_freq", "--dist-backend", "--rank", "--gpu",
+    "--lr_backbone", "--lr_linear_proj_names", "--lr_linear_proj_mult", "--lr-noise",
+    "--lr-noise-pct", "--lr-noise-std", "--position_embedding", "--dim_feedforward",
+    "--mask_loss_coef", "--dice_loss_coef", "--coco_panoptic_path", "--remove_difficult",
 )  # fmt: skip
-TRANSLATION = Translation("main.py", __doc__, DetectionConfig, FIELDS, OWN, ignored=IGNORED,
-    others={"backbone_checkpoint": "--pre_trained", "iou_weight": "--iou_aware_loss_coef",
-            "token_label_weight": "--token_loss_coef", "student": "--backbone_name"},
+LAUNCHERS = (
+    "--dist-url", "--dist-backend", "--rank", "--world_size", "--distributed", "--local_rank",
+    "--local-rank",
+)  # fmt: skip
+SPELLINGS = {"--decay-rate": ("--dr",)}
+TRANSLATION = Translation(
+    "main.py", __doc__, DetectionConfig, FIELDS, OWN, lists=LISTS, ignored=IGNORED,
+    silent=LAUNCHERS, spellings=SPELLINGS,
+    others={
+        "backbone_checkpoint": "--pre_trained", "iou_weight": "--iouaware_loss_coef",
+        "token_label_weight": "--token_loss_coef", "student": "--backbone_name",
+    },
 )  # fmt: skip
 
 
@@ -86,29 +125,99 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     """Return the flags, and the recipe's fields that they set.
 
     Raises:
-        UserError: for a flag that the release does not have, a backbone that is not here, or a
-            wrong value.
+        UserError: for a flag that the release does not have, or a wrong value.
     """
-    flags, values = TRANSLATION.parse(arguments)
-    backbone = flags.backbone_name or "swin_nano"
-    if backbone in NOT_YET:
-        raise UserError(f"--backbone_name {backbone} is not here yet, only {', '.join(BACKBONES)}.")
-    if backbone not in BACKBONES:
-        raise UserError(f"There is no --backbone_name {backbone!r}{nearest(backbone, BACKBONES)}")
-    values["student"] = BACKBONES[backbone]
-    # The release divides by no batch size: its rate is the rate of every step.
-    values["lr_reference_batch"] = 0
-    starts = {"none": "", "imagenet": "hub"}
-    start = flags.pre_trained
-    if start is not None:
-        values["backbone_checkpoint"] = starts.get(start, start)
-    for name, weight in (("iou_aware", "iou_aware_loss_coef"), ("token_label", "token_loss_coef")):
-        if _is_true(flags, name):
-            field = "iou_weight" if name == "iou_aware" else "token_label_weight"
-            values[field] = _number(getattr(flags, weight) or "2.0", weight)
+    flags, given = TRANSLATION.parse(arguments)
+    values = DEFAULTS | given
+    values["student"] = _chosen(flags, "backbone_name", BACKBONES, "swin_tiny")
+    values["schedule"] = _chosen(flags, "sched", SCHEDULES, "warmupcos")
+    _chosen(flags, "dataset_file", {"coco": "coco", "voc": "coco"}, "coco")
+    for name in ("num_feature_levels", "start_epoch"):
+        only = {"num_feature_levels": 4, "start_epoch": 0}[name]
+        if _number(flags, name, int, only) != only:
+            raise UserError(f"--{name} must be {only}, found {getattr(flags, name)}.")
+    steps = values["accumulation"]
+    if steps < 1 or values["batch_size"] % steps:
+        raise UserError(
+            f"--n_iter_to_acc must divide --batch_size {values['batch_size']}, found {steps}."
+        )
+    values["batch_size"] //= steps
+    values["backbone_checkpoint"] = _start(flags, values["student"])
+    values["student_options"] = _shapes(flags, values["architecture"])
+    values |= _extra_heads(flags)
+    if values["architecture"] == "vidt_wo_neck":
+        _without_neck(values, given)
     if "teacher" not in values:
         values |= {"teacher": "", "feature_weight": 0.0}
     return flags, values
+
+
+def _chosen(flags: argparse.Namespace, name: str, known: dict[str, str], default: str) -> str:
+    value = getattr(flags, name) or default
+    if value not in known:
+        raise UserError(
+            f"--{name} must be one of {', '.join(known)}, found {value!r}{nearest(value, known)}"
+        )
+    return known[value]
+
+
+def _start(flags: argparse.Namespace, student: str) -> str:
+    """The weights that the backbone starts from."""
+    start = flags.pre_trained or "imagenet"
+    if start == "imagenet" and student == "vidt_nano" and not _is_true(flags, "eval"):
+        print(
+            "vkd: timm publishes no ImageNet weights of swin_nano, so it starts from random ones; "
+            "give --pre_trained their file.",
+            file=sys.stderr,
+        )
+        return ""
+    return {"none": "", "imagenet": "hub"}.get(start, start)
+
+
+def _shapes(flags: argparse.Namespace, architecture: str) -> dict[str, Any]:
+    """The detector's keyword arguments that differ from its own."""
+    stages = flags.cross_indices
+    found: dict[str, Any] = {}
+    if stages is not None:
+        try:
+            found["cross_stages"] = sorted(map(int, stages))
+        except ValueError:
+            raise UserError(f"--cross_indices must be stages, found {' '.join(stages)}.") from None
+        if not found["cross_stages"] or not set(found["cross_stages"]) <= {0, 1, 2, 3}:
+            raise UserError(f"--cross_indices must be of 0 to 3, found {' '.join(stages)}.")
+    for flag, (name, kind, default) in SHAPES.items():
+        value = _number(flags, flag[2:], kind, default)
+        if value < 0 or (kind is int and value < 1):
+            raise UserError(f"{flag} must be above 0, found {value}.")
+        is_necks = name in ("num_layers", "num_heads", "num_points", "dropout")
+        if value != default and not (is_necks and architecture == "vidt_wo_neck"):
+            found[name] = value
+    return found
+
+
+def _extra_heads(flags: argparse.Namespace) -> dict[str, float]:
+    """The weights of heads that are off but for a switch."""
+    heads = (
+        ("iou_aware", "iouaware_loss_coef", "iou_weight"),
+        ("token_label", "token_loss_coef", "token_label_weight"),
+    )
+    return {
+        field: _number(flags, weight, float, 2.0) if _is_true(flags, switch) else 0.0
+        for switch, weight, field in heads
+    }
+
+
+def _without_neck(values: dict[str, Any], given: dict[str, Any]) -> None:
+    """What the release fixes for vidt_wo_neck."""
+    fixed = {"class_weight": ("--cls_loss_coef", 1.0), "fusion": ("--cross_scale_fusion", False)}
+    for name, (flag, value) in fixed.items():
+        if name in given and given[name] != value:
+            print(
+                f"vkd: {flag} has no effect with vidt_wo_neck, as in the release.", file=sys.stderr
+            )
+        values[name] = value
+    # Its own defaults, since a detector without a neck has no layers to refine.
+    values |= {"box_refinement": True, "auxiliary_losses": True}
 
 
 def _is_true(flags: argparse.Namespace, name: str) -> bool:
@@ -118,19 +227,20 @@ def _is_true(flags: argparse.Namespace, name: str) -> bool:
         raise UserError(f"--{name} {error}.") from None
 
 
-def _number(text: str, name: str) -> float:
+def _number(flags: argparse.Namespace, name: str, kind: type, default: Any) -> Any:
+    text = getattr(flags, name)
+    if text is None:
+        return default
     try:
-        return float(text)
+        return kind(text)
     except ValueError:
-        raise UserError(f"--{name} must be a number, found {text}.") from None
+        expected = "a whole number" if kind is int else "a number"
+        raise UserError(f"--{name} must be {expected}, found {text}.") from None
 
 
 def run(arguments: list[str]) -> None:
     """Train or evaluate as the flags say."""
     flags, values = parse(arguments)
-    recipe = {"vidt_nano": "vidt-nano-coco", "vidt_tiny": "vidt-tiny-coco"}.get(
-        values["student"], "vidt-small-coco"
-    )
     from vkd.api.evaluate import evaluate
     from vkd.api.train import end_processes
     from vkd.cli.commands import print_metrics
@@ -138,11 +248,11 @@ def run(arguments: list[str]) -> None:
     if _is_true(flags, "eval"):
         if not flags.resume:
             raise UserError("--eval True needs --resume, the weights to evaluate.")
-        print_metrics(evaluate(flags.resume, recipe, **values))
+        print_metrics(evaluate(flags.resume, "vidt-nano-coco", **values))
     else:
         if flags.resume and Path(flags.resume).is_file():
             raise UserError("--resume must be a run folder to go on training, found a file.")
-        train_by_flags(flags, recipe, values)
+        train_by_flags(flags, "vidt-nano-coco", values)
     end_processes()
 
 

@@ -59,16 +59,24 @@ class TrainingConfig:
         lr_reference_batch: the rate grows with the images of a step, over all processes and
             accumulated batches, divided by this; 0 for a rate that does not depend on them.
         weight_decay: on matrices; never on biases, norms and the parameters of a method.
-        schedule: any schedule name of timm, stepped after every update.
-        warmup_epochs: linear warm-up from a hundredth of lr.
+        decayed: all puts weight_decay on every parameter outside a detector's backbone, too, as
+            the paper's release does for ViDT.
+        schedule: any schedule name of timm.
+        schedule_step: whether the rate changes after every update or every epoch.
+        decay_epochs: epochs between the steps of the schedule step.
+        decay_rate: what each of them multiplies the rate by.
+        warmup_epochs: linear warm-up.
+        warmup_lr: learning rate at its start; 0 for a hundredth of lr.
         min_lr: learning rate at the end.
         clip_grad: largest norm of the gradient; 0 for no clipping.
         ema_decay: decay of the averaged weights that are evaluated and saved; 0 for none.
+        ema_decay_end: decay at the end of training, which it grows to linearly; 0 for ema_decay.
         mixed_precision: arithmetic of the networks; projections and losses stay in float32.
         device: auto takes CUDA, then MPS, then the CPU.
         compile: compile the trained networks with torch.compile.
         channels_last: keep images and convolutions in the layout that is fast on GPUs.
         workers: processes that load data.
+        pin_memory: load into memory that is copied to CUDA devices faster.
         checkpoint_every: epochs between checkpoints to resume from; the last is always kept.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
         rollbacks: times to go back to the last checkpoint after an epoch that went wrong.
@@ -88,16 +96,23 @@ class TrainingConfig:
     lr: float = 1e-3
     lr_reference_batch: int = 0
     weight_decay: float = 0.05
+    decayed: Literal["matrices", "all"] = "matrices"
     schedule: str = "cosine"
+    schedule_step: Literal["update", "epoch"] = "update"
+    decay_epochs: int = 40
+    decay_rate: float = 0.1
     warmup_epochs: int = 0
+    warmup_lr: float = 0.0
     min_lr: float = 0.0
     clip_grad: float = 0.0
     ema_decay: float = 0.0
+    ema_decay_end: float = 0.0
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     compile: bool = False
     channels_last: bool = False
     workers: int = 0
+    pin_memory: bool = True
     checkpoint_every: int = 1
     evaluate_every: int = 1
     rollbacks: int = 0
@@ -112,11 +127,12 @@ class TrainingConfig:
         "method": (),
         "optimisation": (
             "epochs", "batch_size", "accumulation", "optimizer", "lr", "lr_reference_batch",
-            "min_lr", "schedule", "warmup_epochs", "weight_decay", "beta1", "clip_grad",
-            "ema_decay", "mixed_precision",
+            "min_lr", "schedule", "schedule_step", "decay_epochs", "decay_rate", "warmup_epochs",
+            "warmup_lr", "weight_decay", "decayed", "beta1", "clip_grad", "ema_decay",
+            "ema_decay_end", "mixed_precision",
         ),
         "run": (
-            "seed", "device", "workers", "compile", "channels_last", "evaluate_every",
+            "seed", "device", "workers", "pin_memory", "compile", "channels_last", "evaluate_every",
             "checkpoint_every", "rollbacks", "trackers", "log_every",
         ),
     }  # fmt: skip
@@ -125,15 +141,20 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         self.require_at_least(
-            1, "epochs", "batch_size", "accumulation", "checkpoint_every", "evaluate_every"
-        )
+            1, "epochs", "batch_size", "accumulation", "checkpoint_every", "evaluate_every",
+            "decay_epochs",
+        )  # fmt: skip
         self.require_at_least(
-            0, "lr", "weight_decay", "warmup_epochs", "min_lr", "clip_grad", "workers",
+            0, "lr", "weight_decay", "warmup_epochs", "warmup_lr", "min_lr", "clip_grad", "workers",
             "rollbacks", "lr_reference_batch", "log_every",
         )  # fmt: skip
         self.require_seed("seed")
         self.require("beta1", 0 <= self.beta1 < 1, "from 0 to below 1")
         self.require("ema_decay", 0 <= self.ema_decay < 1, "from 0 to below 1")
+        self.require("ema_decay_end", 0 <= self.ema_decay_end <= 1, "from 0 to 1")
+        if self.ema_decay_end:
+            self.require("ema_decay", self.ema_decay > 0, "above 0 with ema_decay_end")
+        self.require("decay_rate", 0 < self.decay_rate <= 1, "above 0 and at most 1")
         self.require("warmup_epochs", self.warmup_epochs < self.epochs, "below epochs")
 
     def require(self, name: str, holds: bool, expected: str) -> None:

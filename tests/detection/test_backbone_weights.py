@@ -33,7 +33,7 @@ def test_a_detector_starts_from_swins_weights(tmp_path):
     assert body["layers.0.downsample.reduction.weight"].equal(reduction)
     with pytest.raises(UserError, match="does not fit vidt_nano"):
         load_backbone(create_model("vidt_nano"), "vidt_nano", str(file))
-    with pytest.raises(UserError, match="timm publishes no Swin of vidt_nano's size"):
+    with pytest.raises(UserError, match="timm publishes no backbone of vidt_nano's size"):
         load_backbone(create_model("vidt_nano"), "vidt_nano", "hub")
     for name, published in BACKBONES.items():
         assert timm.is_model_pretrained(published), name

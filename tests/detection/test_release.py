@@ -1,6 +1,5 @@
 """ViDT's detectors, matching, losses and tokens against golden numbers of the paper's release."""
 
-import zlib
 from functools import partial
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from support.formula import GOLDEN, draw, orthonormal
-from support.release import vidt_file
+from support.release import targets_of, vidt_file
 from vkd import create_model
 from vkd.detection.losses import detection_losses
 from vkd.detection.matching import match
@@ -20,19 +19,6 @@ TOLERANCE = {"rtol": 1e-3, "atol": 1e-3}
 
 
 SIZES = {"vidt_nano": ((256, 320), (224, 288)), "vidt_tiny": ((192, 256), (256, 224))}
-
-
-def targets_of(count):
-    """The targets of the golden losses."""
-    targets = []
-    for image in range(count):
-        generator = torch.Generator().manual_seed(zlib.crc32(f"targets.{image}".encode()))
-        objects = (3, 1, 2)[image % 3]
-        centres = torch.rand(objects, 2, generator=generator) * 0.4 + 0.3
-        sizes = torch.rand(objects, 2, generator=generator) * 0.3 + 0.1
-        labels = torch.randint(1, 91, (objects,), generator=generator)
-        targets.append({"labels": labels, "boxes": torch.cat([centres, sizes], 1)})
-    return targets
 
 
 @pytest.fixture(scope="module", params=SIZES)

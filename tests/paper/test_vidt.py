@@ -98,7 +98,6 @@ def test_the_releases_evaluate_command_counts_each_image_once(coco, tmp_path, co
     ("arguments", "message"),
     [
         (["--backbone_name", "swin_nanno"], "did you mean"),
-        (["--backbone_name", "coat_lite_tiny"], "coat_lite_tiny is not here yet"),
         (["--aux_loss", "perhaps"], "must be True or False"),
         (["--eval", "True"], "--eval True needs --resume"),
         (["--coco_pth", "x"], "did you mean --coco_path"),

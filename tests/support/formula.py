@@ -28,7 +28,7 @@ def fill(key, shape, dtype="torch.float32"):
 
 
 def keys_of(name):
-    """The release's keys, shapes and types of a model."""
+    """The release's keys, shapes and types of a model, and the key that one is a copy of."""
     return json.loads((GOLDEN / f"{name}.json").read_text())
 
 

@@ -1,14 +1,17 @@
 """What weight decay spares, in every task and for every method alike."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from support.gan import small_gan
 from vkd.classification.task import ClassificationTask
+from vkd.config import TrainingConfig
 from vkd.generation.task import GenerationTask
 from vkd.recipe import recipe
-from vkd.training.optimization import create_optimizer, parameter_groups
+from vkd.training.optimization import create_optimizer, create_schedule, parameter_groups
 from vkd.training.task import TrainingModule
 
 PROJECTIONS = ("orthogonal", "linear", "mlp")
@@ -80,3 +83,42 @@ def test_groups_follow_what_a_module_declares():
     assert decayed == ["student.1.weight"]
     assert sum(len(group["params"]) for group in groups) == 4
     assert isinstance(named["student.0.weight"], torch.nn.Parameter)
+
+
+def test_all_parameters_decay_but_those_that_never_do():
+    module = Scaled()
+    module.never_decayed = lambda: {"student.1.bias"}
+    groups = parameter_groups(module, 0.05, 2.0, decays_all=True)
+    found = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    named = {name: found[id(p)] for name, p in module.named_parameters()}
+    assert named == {
+        "student.0.weight": 0.05, "student.0.bias": 0.05,
+        "student.1.weight": 0.05, "student.1.bias": 0.0,
+    }  # fmt: skip
+    assert len(parameter_groups(module, 0.0, 2.0, decays_all=True)) == 2  # by rates alone
+
+
+def rates(epochs=4, updates=3, **fields):
+    """The rate of every update."""
+    config = TrainingConfig(task="classification", epochs=epochs, lr=1.0, **fields)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 1.0)
+    schedule = create_schedule(optimizer, config, 1.0, updates)
+    found = []
+    for update in range(epochs * updates):
+        schedule.step_update(update)
+        schedule.step(update // updates)
+        found.append(optimizer.param_groups[0]["lr"])
+    return found
+
+
+def test_a_cosine_by_epochs_is_constant_within_each():
+    cosine = [0.5 * (1 + math.cos(math.pi * epoch / 4)) for epoch in range(4) for _ in range(3)]
+    assert rates(schedule_step="epoch") == pytest.approx(cosine)
+    assert len(set(rates())) == 12
+
+
+def test_steps_multiply_the_rate_and_warm_up_begins_where_it_is_told():
+    steps = rates(schedule="step", schedule_step="epoch", decay_epochs=2, decay_rate=0.1)
+    assert steps == pytest.approx([1.0] * 6 + [0.1] * 6)
+    warm = rates(schedule_step="epoch", warmup_epochs=2, warmup_lr=0.2)
+    assert warm[:6] == pytest.approx([0.2] * 3 + [0.6] * 3)

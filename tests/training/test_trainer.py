@@ -251,3 +251,18 @@ def test_a_run_that_diverges_once_goes_back_and_on(config, tmp_path, monkeypatch
     assert json.loads((state / "progress.json").read_text())["rollbacks"] == 1
     weights = load_file(tmp_path / "run" / "model.safetensors")
     assert all(weight.isfinite().all() for weight in weights.values())
+
+
+def test_the_decay_of_averaged_weights_grows_linearly_to_its_end(config, tmp_path, monkeypatch):
+    found = []
+    original = trainer_module.ModelEmaV3.update
+
+    def update(average, model):
+        found.append(average.decay)
+        original(average, model)
+
+    monkeypatch.setattr(trainer_module.ModelEmaV3, "update", update)
+    config = replace(config, epochs=2, ema_decay=0.9, ema_decay_end=1.0)
+    train(config, tmp_path / "run", show=False)
+    count = len(found)
+    assert found == pytest.approx([0.9 + 0.1 * step / count for step in range(1, count + 1)])

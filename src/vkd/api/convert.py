@@ -34,6 +34,9 @@ def convert(source: str, target: str) -> list[Path]:
     checkpoint = read_checkpoint(source)
     name = checkpoint.architecture
     metadata = checkpoint.metadata | {"architecture": checkpoint.model_name or name}
+    if checkpoint.options:
+        # Heads and points of attention, and stages that attend across, do not show in shapes.
+        metadata["options"] = json.dumps(checkpoint.options)
     if name:
         create_model(name, checkpoint, **checkpoint.options)
     else:

@@ -16,7 +16,8 @@ from vkd.methods.catalogue import NO_METHOD, method_entry
 # What small images and photographs read, beside the fields that all do.
 SMALL_FIELDS = {"crop_padding", "flip", "train_fraction"}
 PHOTOGRAPH_FIELDS = {
-    "input_size", "augmentation", "color_jitter", "flip", *SOURCE_FIELDS, *OPTIONAL_FIELDS,
+    "input_size", "crop", "evaluation_crop", "augmentation", "color_jitter", "flip",
+    *SOURCE_FIELDS, *OPTIONAL_FIELDS,
 }  # fmt: skip
 
 
@@ -27,7 +28,7 @@ class ClassificationConfig(LabelledImagesConfig):
     Attributes:
         dataset: digits; fashion-mnist; folder for images in train/CLASS and val/CLASS, as
             ImageNet comes; wds for shards of WebDataset; hfds for parquet files or a name on the
-            hub of Hugging Face; table for a CSV or Parquet file of paths and labels.
+            hub of Hugging Face; table for a CSV or Parquet file of paths and labels; cifar100.
         data_path: folder (file or name) of the data, where the data set is not found by itself.
         student: name of the model to train, of `vkd models` or timm.
         student_layer: the student's submodule whose output is matched.
@@ -35,15 +36,24 @@ class ClassificationConfig(LabelledImagesConfig):
         teacher_store: folder of `vkd cache`, whose outputs take the teacher's place.
         logit_weight: weight of the divergence from the teacher's logits; 0 for none.
         temperature: of that divergence.
+        label_loss: cross-entropy with the labels, or binary cross-entropy of each class.
         label_smoothing: of the cross-entropy with the labels.
         crop_padding: pixels of padding before a random crop back to size; 0 for no augmentation
             (digits, fashion-mnist).
         flip: mirror half of the training images.
         input_size: side of photographs in pixels (folder, wds, hfds, table).
+        crop: random takes 8 to 100 % of a training photograph; simple all of it, resized, with a
+            random crop of 4 pixels of reflection.
+        evaluation_crop: share of a photograph's side that is evaluated; 0 for the student's own.
         augmentation: three-augment makes each photograph grey, solarised or blurred.
         color_jitter: strength of random changes of colour, for photographs.
         mixup: alpha of mixup; 0 for none.
-        cutmix: alpha of cutmix; where mixup is on as well, each is used for half of the batches.
+        cutmix: alpha of cutmix.
+        cutmix_min: smallest side of cutmix's patch, as a share of the image's.
+        cutmix_max: largest side, in place of sides drawn by alpha; 0 for these.
+        mixup_probability: share of batches that are mixed.
+        mixup_switch_probability: of these, the share that cutmix gets where mixup is on as well.
+        mixup_mode: whether a batch, each pair or each image is mixed by a strength of its own.
         repeated_augmentation: augmented views of an image in an epoch.
         drop_path: stochastic depth of the student.
         train_fraction: share of the training split to train on (digits, fashion-mnist).
@@ -57,14 +67,22 @@ class ClassificationConfig(LabelledImagesConfig):
     teacher_store: str = ""
     logit_weight: float = 0.0
     temperature: float = 1.0
+    label_loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
     label_smoothing: float = 0.0
     crop_padding: int = 0
     flip: bool = False
     input_size: int = 224
+    crop: Literal["random", "simple"] = "random"
+    evaluation_crop: float = 0.0
     augmentation: Literal["none", "three-augment"] = "none"
     color_jitter: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    cutmix_min: float = 0.0
+    cutmix_max: float = 0.0
+    mixup_probability: float = 1.0
+    mixup_switch_probability: float = 0.5
+    mixup_mode: Literal["batch", "pair", "elem"] = "batch"
     repeated_augmentation: int = 1
     drop_path: float = 0.0
     train_fraction: float = 1.0
@@ -72,8 +90,10 @@ class ClassificationConfig(LabelledImagesConfig):
     COMPARABLE: ClassVar[tuple[str, ...]] = ("features", "logits")
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "data": (
-            "dataset", "data_path", "input_size", "augmentation", "color_jitter", "crop_padding",
-            "flip", "mixup", "cutmix", "repeated_augmentation", "train_fraction",
+            "dataset", "data_path", "input_size", "crop", "evaluation_crop", "augmentation",
+            "color_jitter", "crop_padding", "flip", "mixup", "cutmix", "cutmix_min", "cutmix_max",
+            "mixup_probability", "mixup_switch_probability", "mixup_mode",
+            "repeated_augmentation", "train_fraction",
         ),
         "student": ("student", "student_layer", "drop_path"),
         "teacher": (
@@ -81,7 +101,7 @@ class ClassificationConfig(LabelledImagesConfig):
         ),
         "method": (
             "method", "method_options", "projection", "normalization", "distance",
-            "feature_weight", "logit_weight", "temperature", "label_smoothing",
+            "feature_weight", "logit_weight", "temperature", "label_loss", "label_smoothing",
         ),
     }  # fmt: skip
 
@@ -90,10 +110,10 @@ class ClassificationConfig(LabelledImagesConfig):
         self.require_at_least(0, "logit_weight", "crop_padding", "color_jitter", "mixup", "cutmix")
         self.require_at_least(1, "input_size", "repeated_augmentation")
         self.require("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
-        if self.mixup or self.cutmix:
-            self.require("batch_size", self.batch_size % 2 == 0, "even for mixup and cutmix")
+        self._check_mixing()
         if self.teacher_store:
-            for name, value in (("mixup", self.mixup), ("cutmix", self.cutmix)):
+            for name in ("mixup", "cutmix", "cutmix_max"):
+                value = vars(self)[name]
                 self.require(name, not value, "0 with a store, which holds no mixed images")
             is_once = self.repeated_augmentation == 1
             self.require("repeated_augmentation", is_once, "1 with a store, which has its views")
@@ -101,6 +121,23 @@ class ClassificationConfig(LabelledImagesConfig):
         self.require("train_fraction", 0 < self.train_fraction <= 1, "above 0 and at most 1")
         self.require("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1")
         self._check_read()
+
+    @property
+    def mixes(self) -> bool:
+        """Whether training images are mixed."""
+        return bool(self.mixup or self.cutmix or self.cutmix_max)
+
+    def _check_mixing(self) -> None:
+        low, high = self.cutmix_min, self.cutmix_max
+        self.require("cutmix_min", 0 <= low < 1 and (low < high or not low), "below cutmix_max")
+        self.require("cutmix_max", 0 <= high <= 1, "from 0 to 1")
+        for name in ("mixup_probability", "mixup_switch_probability", "evaluation_crop"):
+            self.require(name, 0 <= vars(self)[name] <= 1, "from 0 to 1")
+        if self.mixes:
+            self.require("batch_size", self.batch_size % 2 == 0, "even for mixup and cutmix")
+        if self.label_loss == "binary_cross_entropy":
+            is_hard = not self.label_smoothing
+            self.require("label_smoothing", is_hard, "0 with binary_cross_entropy")
 
     def _check_read(self) -> None:
         every = SMALL_FIELDS | PHOTOGRAPH_FIELDS

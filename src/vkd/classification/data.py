@@ -38,7 +38,9 @@ def read_splits(config: ClassificationConfig, inputs: InputFormat) -> Splits:
             )
         parts = read_photographs(
             PhotographSource.of(config),
-            training_transform(inputs, config.augmentation, config.color_jitter, config.flip),
+            training_transform(
+                inputs, config.augmentation, config.color_jitter, config.flip, config.crop
+            ),
             evaluation_transform(inputs),
         )
     return Splits(
@@ -62,4 +64,10 @@ def student_format(config: ClassificationConfig, student: nn.Module | None = Non
     published = InputFormat.from_pretrained_cfg(published_config(student or config.student))
     if published is None or published.channels != IMAGENET.channels:
         published = IMAGENET
-    return replace(published, size=(config.input_size, config.input_size))
+    return fitted(published, config)
+
+
+def fitted(inputs: InputFormat, config: ClassificationConfig) -> InputFormat:
+    """Return an input format of the recipe's size and evaluated share."""
+    size = (config.input_size, config.input_size)
+    return replace(inputs, size=size, crop=config.evaluation_crop or inputs.crop)

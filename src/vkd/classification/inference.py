@@ -73,7 +73,8 @@ def input_format(config: ClassificationConfig, checkpoint: Checkpoint) -> InputF
         found = found if found.size else replace(found, size=student_format(config).size)
         # Files of earlier versions say nothing of the crop, which photographs had.
         is_former = "crop" not in checkpoint.inputs and found.channels == IMAGENET.channels
-        return replace(found, crop=IMAGENET.crop) if is_former else found
+        crop = IMAGENET.crop if is_former else found.crop
+        return replace(found, crop=config.evaluation_crop or crop)
     side = checkpoint.options.get("img_size")
     found = student_format(config)
     return found if side is None else replace(found, size=(side, side))

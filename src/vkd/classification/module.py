@@ -52,10 +52,15 @@ class ClassificationModule(TrainingModule):
         if config.compile:
             student.compile()
         self._mixup = None
-        if config.mixup or config.cutmix:
+        if config.mixes:
+            sides = (config.cutmix_min, config.cutmix_max) if config.cutmix_max else None
             self._mixup = Mixup(
                 config.mixup,
                 config.cutmix,
+                sides,
+                config.mixup_probability,
+                config.mixup_switch_probability,
+                config.mixup_mode,
                 label_smoothing=config.label_smoothing,
                 num_classes=num_classes,
             )
@@ -80,8 +85,16 @@ class ClassificationModule(TrainingModule):
         if self.distillation is not None:
             signals = self.distillation.signals(images, taught_logits, labels, indices)
             terms = self._distilled(signals)
-        terms["label"] = F.cross_entropy(label_logits.float(), labels, label_smoothing=smoothing)
+        terms["label"] = self._label_loss(label_logits.float(), labels, smoothing)
         return terms
+
+    def _label_loss(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        if self.config.label_loss == "cross_entropy":
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        if labels.ndim == 1:
+            labels = F.one_hot(labels, logits.shape[1])
+        # Of a mixed image all classes are there.
+        return F.binary_cross_entropy_with_logits(logits, (labels > 0).float())
 
     def _distilled(self, signals: Signals) -> dict[str, Tensor]:
         weights = {"feature": self.config.feature_weight, "logit": self.config.logit_weight}

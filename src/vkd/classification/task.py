@@ -84,6 +84,7 @@ class ClassificationTask(Task):
             drop_last=True,
             sampler=self._sampler(),
             classes=len(self.splits.classes),
+            pin_memory=config.pin_memory,
         )
 
     def _sampler(self) -> Sampler | None:
@@ -177,7 +178,10 @@ def evaluation_loader(
 ) -> DataLoader:
     """Return batches to evaluate on, in order, of images of ``classes``."""
     size = max(config.batch_size, 256)
-    return loader(images, size, workers=config.workers, classes=len(classes), lowest=-1)
+    return loader(
+        images, size, workers=config.workers, pin_memory=config.pin_memory,
+        classes=len(classes), lowest=-1,
+    )  # fmt: skip
 
 
 @torch.no_grad()

@@ -44,9 +44,11 @@ class Translation:
         fields: flag of the release: field of the recipe.
         own: flags that the command itself reads, with their help.
         switches: flags without a value, with their help.
+        lists: flags with any number of values, with their help.
         ignored: flags that have no effect; a warning names those that are given.
         others: field of the recipe: flag that sets it after a translation of its own.
-        silent: of these, flags that launchers set and users do not.
+        silent: flags that launchers set and users do not.
+        spellings: other spellings of a flag.
     """
 
     program: str
@@ -55,9 +57,11 @@ class Translation:
     fields: dict[str, str]
     own: dict[str, str]
     switches: dict[str, str] = field(default_factory=dict)
+    lists: dict[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     others: dict[str, str] = field(default_factory=dict)
     silent: tuple[str, ...] = ("--local_rank", "--local-rank")
+    spellings: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def parser(self) -> argparse.ArgumentParser:
         """Return the parser of the release's flags."""
@@ -66,14 +70,28 @@ class Translation:
         for flag, name in self.fields.items():
             kind = kinds[name] if kinds[name] in (int, float) else str
             kind = release_bool if kinds[name] is bool else kind
-            parser.add_argument(*_spellings(flag), dest=name, type=kind, help=f"recipe: {name}")
+            parser.add_argument(*self._names(flag), dest=name, type=kind, help=f"recipe: {name}")
         for flag, text in self.own.items():
-            parser.add_argument(*_spellings(flag), help=text)
+            parser.add_argument(*self._names(flag), help=text)
         for flag, text in self.switches.items():
             parser.add_argument(flag, action="store_true", help=text)
+        for flag, text in self.lists.items():
+            parser.add_argument(flag, nargs="*", help=text)
         for flag in (*self.ignored, *self.silent):
-            parser.add_argument(flag, nargs="*", dest="ignored" + flag, help="no effect")
+            parser.add_argument(
+                *self._names(flag), nargs="*", dest="ignored" + flag, help="no effect"
+            )
         return parser
+
+    def flags(self) -> set[str]:
+        """Return all flags in all spellings."""
+        groups = (
+            self.fields, self.own, self.switches, self.lists, self.ignored, self.silent
+        )  # fmt: skip
+        return {name for group in groups for flag in group for name in self._names(flag)}
+
+    def _names(self, flag: str) -> list[str]:
+        return [flag, *self.spellings.get(flag, ())]
 
     def parse(self, arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
         """Return the flags, and the recipe's fields that they set.
@@ -84,7 +102,7 @@ class Translation:
         flags, unknown = self.parser().parse_known_args(arguments)
         if unknown:
             flag = unknown[0].split("=")[0]
-            known = [*self.fields, *self.own, *self.switches, *self.ignored]
+            known = [*self.fields, *self.own, *self.switches, *self.lists, *self.ignored]
             raise UserError(f"There is no flag {flag} of {self.program}{nearest(flag, known)}")
         for flag in self.ignored:
             if getattr(flags, "ignored" + flag) is not None:
@@ -104,10 +122,6 @@ class Translation:
                 raise
             sentence = str(error).removeprefix(error.field)
             raise UserError(flags[error.field] + sentence) from error
-
-
-def _spellings(flag: str) -> list[str]:
-    return [flag, flag.replace("_", "-")] if "_" in flag else [flag]
 
 
 def train_by_flags(flags: argparse.Namespace, recipe: str, values: dict[str, Any]) -> None:

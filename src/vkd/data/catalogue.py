@@ -37,6 +37,7 @@ PHOTOGRAPHS: dict[str, DatasetEntry] = {
     "folder": DatasetEntry("vkd.data.class_folders:read_folder"),
     "wds": DatasetEntry("vkd.data.shards:read_shards"),
     "hfds": DatasetEntry("vkd.data.hugging_face:read_hugging_face", fields=COLUMNS),
+    "cifar100": DatasetEntry("vkd.data.cifar100:read_cifar100"),
     "table": DatasetEntry("vkd.data.table:read_table", fields=COLUMNS | {"image_folder"}),
 }
 # What all photographs read, and what only some of them do.

@@ -139,6 +139,7 @@ def loader(
     workers: int = 0,
     drop_last: bool = False,
     sampler: Sampler | None = None,
+    pin_memory: bool = True,
     *,
     classes: int,
     lowest: int = 0,
@@ -152,6 +153,7 @@ def loader(
         images: whose items are (image, label, index).
         batch_size, shuffle, workers, drop_last: of torch's ``DataLoader``.
         sampler: shuffles by itself.
+        pin_memory: pin memory where there is CUDA.
         classes: above every label.
         lowest: the smallest label; -1 where images that cannot be read are passed on.
 
@@ -171,7 +173,7 @@ def loader(
         drop_last=drop_last,
         collate_fn=partial(_checked, isinstance(whole, Images), range(lowest, classes)),
         persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory and torch.cuda.is_available(),
     )
 
 

@@ -15,22 +15,32 @@ IMAGENET = InputFormat(
 
 
 def training_transform(
-    inputs: InputFormat, augmentation: str = "none", color_jitter: float = 0.0, flip: bool = True
+    inputs: InputFormat,
+    augmentation: str = "none",
+    color_jitter: float = 0.0,
+    flip: bool = True,
+    crop: str = "random",
 ) -> v2.Transform:
-    """Return random-resized crop (8 to 100 % of the area), flip and colour changes.
+    """Return a crop, flip and colour changes.
 
     Args:
         inputs: size, normalisation and interpolation of the result.
         augmentation: ``three-augment`` applies one of grey, solarise and blur to each image.
         color_jitter: strength of changes of brightness, contrast and saturation.
         flip: mirror half of the images.
+        crop: ``random`` takes 8 to 100 % of the area and resizes it; ``simple`` resizes the shorter
+            side and crops at random, with 4 pixels of reflection.
 
     Source: DeiT III's 3-augment, as in the release of the paper.
     """
     size = cast(tuple[int, int], inputs.size)
+    interpolation = _interpolation(inputs)
     steps: list[v2.Transform] = [
-        v2.RandomResizedCrop(size, (0.08, 1.0), interpolation=_interpolation(inputs))
+        v2.RandomResizedCrop(size, (0.08, 1.0), interpolation=interpolation)
     ]
+    if crop == "simple":
+        resize = v2.Resize(min(size), interpolation=interpolation)
+        steps = [resize, v2.RandomCrop(size, padding=4, padding_mode="reflect")]
     if flip:
         steps.append(v2.RandomHorizontalFlip())
     if augmentation == "three-augment":

@@ -11,12 +11,13 @@ from vkd.notes import say
 
 
 def load_backbone(model: ViDT | ViDTWithoutNeck, name: str, checkpoint: str) -> None:
-    """Load Swin's weights into the body of a detector.
+    """Load weights of Swin or CoaT-lite into the body of a detector.
 
     Args:
         model: the detector.
         name: of the detector.
-        checkpoint: a file with timm's or Swin's own names; or ``hub`` for timm's weights.
+        checkpoint: a file with the names of timm or of the backbone's own release; or ``hub`` for
+            timm's weights.
 
     Raises:
         UserError: if timm publishes none of its size, or a file does not fit.
@@ -26,14 +27,12 @@ def load_backbone(model: ViDT | ViDTWithoutNeck, name: str, checkpoint: str) -> 
     expected = body.state_dict()
     if checkpoint == HUB:
         if name not in BACKBONES:
-            raise UserError(f"timm publishes no Swin of {name}'s size; name a file.")
+            raise UserError(f"timm publishes no backbone of {name}'s size; name a file.")
         found = FittedWeights(create_model(BACKBONES[name], HUB).state_dict(), [])
     else:
         found = read_checkpoint(checkpoint).fitted(expected)
     weights = body_weights(found.state)
-    # The last merging makes maps of another width than Swin's, and detection tokens are new.
-    last = f"layers.{len(body.layers) - 1}.downsample."
-    own = [key for key in expected if ".det_pos_linear." in key or key.startswith(("det_", last))]
+    own = [key for key in expected if ".det_pos_linear." in key or key.startswith(body.added)]
     wrong = [key for key in expected if key not in weights and key not in own]
     wrong += [
         key for key in weights

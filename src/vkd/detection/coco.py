@@ -131,11 +131,15 @@ def _area_inside(bbox: list[float], size: tuple[int, int]) -> bool:
 
 
 def detection_loader(
-    images: CocoImages, batch_size: int, shuffle: bool = False, workers: int = 0
+    images: CocoImages,
+    batch_size: int,
+    shuffle: bool = False,
+    workers: int = 0,
+    pin_memory: bool = True,
 ) -> DataLoader:
     """Return batches of ``images``, a list of (3, H, W), and their ``targets``, a list of dicts.
 
-    Shuffled batches leave out an incomplete last one.
+    Memory is pinned where there is CUDA. Shuffled batches leave out an incomplete last one.
     """
     # More processes than batches would start only to wait.
     workers = min(workers, -(-len(images) // batch_size))
@@ -147,7 +151,7 @@ def detection_loader(
         drop_last=shuffle,
         collate_fn=_as_lists,
         persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory and torch.cuda.is_available(),
     )
 
 

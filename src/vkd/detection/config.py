@@ -1,6 +1,6 @@
 """The fields of object detection."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from vkd.config import DistillationConfig, Normalization
@@ -27,12 +27,20 @@ class DetectionConfig(DistillationConfig):
         backbone_checkpoint: Swin weights to start from, a file, or hub for timm's.
         backbone_lr: learning rate of the backbone as a share of lr.
         drop_path: stochastic depth of the backbone.
+        student_options: other keyword arguments of the student, for example {num_layers: 4,
+            cross_stages: [2, 3], num_heads: 8, num_points: 4, position_dim: 256, dim: 256,
+            dropout: 0.1}.
         projection: map from the student's to the teacher's tokens; identity for none.
         normalization: of both sides' tokens.
         feature_weight: weight of the token loss; 0 for none.
-        class_weight: weight of the focal loss.
+        class_weight: weight of the focal loss, or of cross-entropy without a neck.
+        no_object_weight: weight of "no object" in cross-entropy.
         box_weight: weight of the L1 distance of boxes.
         giou_weight: weight of the generalised IoU loss.
+        class_cost: weight of the class when predictions are matched with objects.
+        box_cost: likewise of the L1 distance of boxes.
+        giou_cost: likewise of the generalised IoU.
+        focal_alpha: alpha of the focal loss and cost.
         augmentation: detr varies size and crop; flip mirrors half of the images.
         short_side: pixels of the shorter side of images; 0 for their own size.
         long_side: most pixels of the longer side.
@@ -52,10 +60,16 @@ class DetectionConfig(DistillationConfig):
     backbone_checkpoint: str = ""
     backbone_lr: float = 1.0
     drop_path: float = 0.0
+    student_options: dict[str, Any] = field(default_factory=dict)
     normalization: Normalization = "standardize"
     class_weight: float = 2.0
+    no_object_weight: float = 0.1
     box_weight: float = 5.0
     giou_weight: float = 2.0
+    class_cost: float = 2.0
+    box_cost: float = 5.0
+    giou_cost: float = 2.0
+    focal_alpha: float = 0.25
     augmentation: Literal["none", "flip", "detr"] = "detr"
     short_side: int = 800
     long_side: int = 1333
@@ -65,20 +79,24 @@ class DetectionConfig(DistillationConfig):
         "student": (
             "student", "architecture", "num_classes", "num_det_tokens", "fusion",
             "box_refinement", "backbone_checkpoint", "backbone_lr", "drop_path",
+            "student_options",
         ),
         "method": (
             "method", "method_options", "projection", "normalization", "distance",
-            "feature_weight", "class_weight", "box_weight", "giou_weight", "iou_weight",
-            "token_label_weight", "auxiliary_losses",
+            "feature_weight", "class_weight", "no_object_weight", "box_weight",
+            "giou_weight", "iou_weight", "token_label_weight", "auxiliary_losses", "class_cost",
+            "box_cost", "giou_cost", "focal_alpha",
         ),
     }  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_at_least(
-            0, "class_weight", "box_weight", "giou_weight", "iou_weight", "token_label_weight",
-            "backbone_lr", "short_side", "num_classes", "num_det_tokens",
+            0, "class_weight", "no_object_weight", "box_weight", "giou_weight", "iou_weight",
+            "token_label_weight", "class_cost", "box_cost", "giou_cost", "backbone_lr",
+            "short_side", "num_classes", "num_det_tokens",
         )  # fmt: skip
+        self.require("focal_alpha", 0 <= self.focal_alpha <= 1, "from 0 to 1")
         self.require("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
         self.require("long_side", self.long_side >= self.short_side, "at least short_side")
         if self.architecture == "vidt_wo_neck":
@@ -91,7 +109,9 @@ class DetectionConfig(DistillationConfig):
             for name, value in parts.items():
                 self.require(name, not value, "off with vidt_wo_neck")
         if "student" in self.objects:
-            self.require_unread({"num_classes", "num_det_tokens"}, "a student given as an object")
+            self.require_unread(
+                {"num_classes", "num_det_tokens", "student_options"}, "a student given as an object"
+            )
         self.require_choice("dataset", DETECTION_DATASETS)
         entry = DETECTION_DATASETS[self.dataset]
         if not entry.needs_path:

@@ -60,7 +60,9 @@ def evaluate(
     batches = detection_loader(images, config.batch_size, workers=config.workers)
     network, batches = accelerator.prepare(model, batches)
     began = time.perf_counter()
-    metrics, records = evaluate_detector(network.eval(), batches, accelerator, images)
+    metrics, records = evaluate_detector(
+        network.eval(), batches, accelerator, images, model.softmax
+    )
     speed = len(images) / (time.perf_counter() - began)
     if predictions is not None and accelerator.is_main_process:
         predictions.parent.mkdir(parents=True, exist_ok=True)
@@ -71,11 +73,10 @@ def evaluate(
 def load_detector(
     config: DetectionConfig, checkpoint: Checkpoint, objects: Objects | None = None
 ) -> ViDT | ViDTWithoutNeck:
-    """Return the detector of a checkpoint, whose weights determine all options but one."""
+    """Return the detector of a checkpoint, whose file determines all options."""
     if objects is not None and objects.student is not None:
         return cast(ViDT, load_checkpoint(objects.student, checkpoint))
-    refinement = {} if config.box_refinement else {"box_refinement": False}
-    return cast(ViDT, create_model(config.student, checkpoint, **refinement))
+    return cast(ViDT, create_model(config.student, checkpoint))
 
 
 def input_format(config: DetectionConfig, checkpoint: Checkpoint) -> InputFormat:
@@ -144,9 +145,8 @@ def predict(
         with torch.no_grad():
             outputs = model([prepare(picture) for picture in pictures])
         records = []
-        for file, picture, best in zip(
-            files, pictures, best_detections(outputs, sizes), strict=True
-        ):
+        every = best_detections(outputs, sizes, softmax=model.softmax)
+        for file, picture, best in zip(files, pictures, every, strict=True):
             found = _named(best, categories, options.threshold)
             if file in drawings:
                 write_drawing(picture, found, drawings[file], settings | {"image": file})
@@ -160,9 +160,8 @@ def _named(
     best: dict[str, Tensor], categories: Categories, threshold: float
 ) -> list[dict[str, Any]]:
     """Detections of one image as records, best first."""
-    rows = zip(
-        best["scores"].tolist(), best["labels"].tolist(), best["boxes"].tolist(), strict=True
-    )
+    order = best["scores"].argsort(descending=True)
+    rows = zip(*(best[name][order].tolist() for name in ("scores", "labels", "boxes")), strict=True)
     return [
         {
             "category": categories.names[label],

@@ -8,10 +8,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
-from vkd.detection.matching import ALPHA, GAMMA, Match, Targets, match
+from vkd.detection.matching import ALPHA, GAMMA, STANDARD, Match, Rules, Targets, match
 
 
-def detection_losses(outputs: dict[str, Any], targets: Targets) -> list[dict[str, Tensor]]:
+def detection_losses(
+    outputs: dict[str, Any], targets: Targets, rules: Rules = STANDARD
+) -> list[dict[str, Tensor]]:
     """Return the unweighted losses ``class``, ``box``, ``giou`` (and ``iou`` where predicted).
 
     A dict for each layer in order, the last one's last; each layer has a matching of its own. Sums
@@ -20,14 +22,15 @@ def detection_losses(outputs: dict[str, Any], targets: Targets) -> list[dict[str
     Args:
         outputs: of a ``ViDT`` in training.
         targets: ``labels`` (K,) and ``boxes`` (K, 4) of each image.
+        rules: of matching, and of the loss ``class``.
     """
     layers = [*outputs.get("aux_outputs", []), outputs]
     logits = torch.stack([layer["pred_logits"] for layer in layers])
     boxes = torch.stack([layer["pred_boxes"] for layer in layers])
     count = mean_count(targets, boxes.device)
-    matches = match(logits, boxes, targets)
+    matches = match(logits, boxes, targets, rules)
     return [
-        _layer_losses(layer, targets, matched, count)
+        _layer_losses(layer, targets, matched, count, rules)
         for layer, matched in zip(layers, matches, strict=True)
     ]
 
@@ -43,7 +46,11 @@ def mean_count(targets: Targets, device: torch.device) -> Tensor:
 
 
 def _layer_losses(
-    layer: dict[str, Tensor], targets: Targets, matches: list[Match], count: Tensor
+    layer: dict[str, Tensor],
+    targets: Targets,
+    matches: list[Match],
+    count: Tensor,
+    rules: Rules,
 ) -> dict[str, Tensor]:
     logits = layer["pred_logits"].float()
     device = logits.device
@@ -52,20 +59,36 @@ def _layer_losses(
     pairs = [(t, objects.to(device)) for t, (_, objects) in zip(targets, matches, strict=True)]
     labels = torch.cat([target["labels"][objects] for target, objects in pairs])
     expected = torch.cat([target["boxes"][objects] for target, objects in pairs])
-    one_hot = torch.zeros_like(logits)
-    one_hot[(*found, labels)] = 1.0
     boxes = layer["pred_boxes"].float()[found]
     corners, target_corners = (box_convert(part, "cxcywh", "xyxy") for part in (boxes, expected))
     losses = {
-        "class": sigmoid_focal_loss(logits, one_hot, ALPHA, GAMMA, reduction="sum"),
         "box": F.l1_loss(boxes, expected, reduction="sum"),
         "giou": generalized_box_iou_loss(corners, target_corners, reduction="sum"),
     }
-    if "pred_iou" in layer:
+    if "pred_ious" in layer:
         overlap = box_iou(corners.detach(), target_corners).diagonal()
-        predicted = layer["pred_iou"].float()[found].squeeze(-1)
+        predicted = layer["pred_ious"].float()[found].squeeze(-1)
         losses["iou"] = F.binary_cross_entropy_with_logits(predicted, overlap, reduction="sum")
-    return {name: loss / count for name, loss in losses.items()}
+    if not rules.softmax:
+        one_hot = torch.zeros_like(logits)
+        one_hot[(*found, labels)] = 1.0
+        losses["class"] = sigmoid_focal_loss(logits, one_hot, rules.alpha, GAMMA, reduction="sum")
+    losses = {name: loss / count for name, loss in losses.items()}
+    if rules.softmax:
+        losses["class"] = _softmax_loss(logits, found, labels, rules.no_object_weight)
+    return losses
+
+
+def _softmax_loss(
+    logits: Tensor, found: tuple[Tensor, Tensor], labels: Tensor, no_object_weight: float
+) -> Tensor:
+    """Cross-entropy of all predictions, weighted, those that are not ``found`` being no object."""
+    no_object = logits.shape[-1] - 1
+    expected = torch.full(logits.shape[:2], no_object, device=logits.device)
+    expected[found] = labels.to(logits.device)
+    weights = logits.new_ones(no_object + 1)
+    weights[-1] = no_object_weight
+    return F.cross_entropy(logits.transpose(1, 2), expected, weights)
 
 
 def token_label_loss(outputs: dict[str, Any], targets: Targets) -> Tensor:

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from vkd.detection.coco import Batch
 from vkd.detection.config import DetectionConfig
 from vkd.detection.losses import detection_losses, token_label_loss
+from vkd.detection.matching import Rules
 from vkd.detection.tokens import TokenLoss, TokenTeacher
-from vkd.models.vidt.detector import pad_images
+from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck, pad_images
 from vkd.training.task import TrainingModule
 
 
@@ -25,7 +26,7 @@ class DetectionModule(TrainingModule):
 
     def __init__(
         self,
-        student: nn.Module,
+        student: ViDT | ViDTWithoutNeck,
         config: DetectionConfig,
         teacher: TokenTeacher | None = None,
         token_loss: TokenLoss | None = None,
@@ -33,6 +34,14 @@ class DetectionModule(TrainingModule):
         super().__init__()
         self.config, self.student, self.teacher = config, student, teacher
         self.token_loss = token_loss
+        self.rules = Rules(
+            class_cost=config.class_cost,
+            box_cost=config.box_cost,
+            giou_cost=config.giou_cost,
+            alpha=config.focal_alpha,
+            softmax=student.softmax,
+            no_object_weight=config.no_object_weight,
+        )
         self.register_load_state_dict_pre_hook(_rename_former)
         if config.channels_last:
             student.to(memory_format=torch.channels_last)
@@ -43,6 +52,13 @@ class DetectionModule(TrainingModule):
         """Return the token loss's parameters, and those the student names."""
         parts = () if self.token_loss is None else ("token_loss",)
         return self.parameters_in(*parts) | super().undecayed()
+
+    def never_decayed(self) -> set[str]:
+        """Return what is no matrix of the body."""
+        prefix = "student.backbone."
+        flat = {name for name, p in self.named_parameters() if p.ndim < 2}
+        tables = self.undecayed_in("student")
+        return {name for name in flat | tables if name.startswith(prefix)}
 
     def lr_scale(self, name: str) -> float:
         """Return the share of the learning rate; detection tokens are no backbone's."""
@@ -59,7 +75,8 @@ class DetectionModule(TrainingModule):
             outputs = self.student(images, mask)
         else:
             outputs = self.student(images, mask, with_tokens=True)
-        terms = _weighted(detection_losses(outputs, targets), config)
+        losses = detection_losses(outputs, targets, self.rules)
+        terms = _weighted(losses, config)
         if config.token_label_weight:
             terms["patch"] = config.token_label_weight * token_label_loss(outputs, targets)
         if self.token_loss is not None and self.teacher is not None:

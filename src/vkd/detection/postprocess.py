@@ -8,23 +8,32 @@ from torchvision.ops import box_convert
 
 
 def best_detections(
-    outputs: dict[str, Tensor], sizes: Tensor, count: int = 100
+    outputs: dict[str, Tensor], sizes: Tensor, count: int = 100, softmax: bool = False
 ) -> list[dict[str, Tensor]]:
     """Return the best (query, class) pairs of each image.
+
+    Where classes exclude each other these are the best class of each query, in the order of
+    queries.
 
     Args:
         outputs: ``pred_logits`` (B, D, classes) and ``pred_boxes`` (B, D, 4).
         sizes: (height, width) of the original images in pixels, (B, 2).
         count: most pairs to return.
+        softmax: whether classes exclude each other, the last being "no object".
 
     Returns:
-        For each image ``scores`` (falling), ``labels`` and ``boxes`` (corners, in pixels).
+        For each image ``scores`` (falling, but with ``softmax``), ``labels`` and ``boxes``
+        (corners, in pixels).
     """
-    chance = outputs["pred_logits"].float().sigmoid()
-    scores, indices = chance.flatten(1).topk(min(count, chance[0].numel()), 1)
-    queries, labels = indices // chance.shape[2], indices % chance.shape[2]
+    logits = outputs["pred_logits"].float()
     boxes = box_convert(outputs["pred_boxes"].float(), "cxcywh", "xyxy")
-    boxes = boxes.gather(1, queries[..., None].expand(-1, -1, 4))
+    if softmax:
+        scores, labels = logits.softmax(-1)[..., :-1].max(-1)
+    else:
+        chance = logits.sigmoid()
+        scores, indices = chance.flatten(1).topk(min(count, chance[0].numel()), 1)
+        queries, labels = indices // chance.shape[2], indices % chance.shape[2]
+        boxes = boxes.gather(1, queries[..., None].expand(-1, -1, 4))
     boxes = boxes * sizes.flip(1).repeat(1, 2)[:, None].to(boxes)
     return [
         {"scores": score, "labels": label, "boxes": box}

@@ -24,7 +24,7 @@ from vkd.detection.module import DetectionModule
 from vkd.detection.postprocess import best_detections, coco_records
 from vkd.detection.tokens import TokenLoss, TokenTeacher
 from vkd.detection.transforms import DETECTOR_FORMAT
-from vkd.errors import FieldError, as_user_error
+from vkd.errors import FieldError, as_user_error, nearest
 from vkd.inputs import InputFormat
 from vkd.methods.build import build_method, check_signals
 from vkd.methods.method import Method, Sizes
@@ -33,6 +33,7 @@ from vkd.models.cost import model_cost
 from vkd.models.factory import HUB, create_model
 from vkd.models.start import start_from
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
+from vkd.models.vidt.variants import BODY_OPTIONS, NAMES, NECK_OPTIONS
 from vkd.notes import say
 from vkd.training.reading import read
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
@@ -90,19 +91,28 @@ class DetectionTask(Task):
 
     def train_loader(self) -> DataLoader:
         """Return shuffled batches of the training split."""
-        config = self.config
-        return detection_loader(self.splits["train"], config.batch_size, True, config.workers)
+        return self._loader("train", shuffle=True)
 
     def validation_loader(self) -> DataLoader:
         """Return batches of the validation split."""
+        return self._loader("validation")
+
+    def _loader(self, split: str, shuffle: bool = False) -> DataLoader:
         config = self.config
-        return detection_loader(self.splits["validation"], config.batch_size, False, config.workers)
+        return detection_loader(
+            self.splits[split], config.batch_size, shuffle, config.workers, config.pin_memory
+        )
 
     def evaluate(
         self, predict: Predict, batches: DataLoader, accelerator: Accelerator
     ) -> dict[str, float]:
         """Return COCO's metrics in %."""
-        return evaluate_detector(predict, batches, accelerator, self.splits["validation"])[0]
+        images, softmax = self.splits["validation"], self._student.softmax
+        return evaluate_detector(predict, batches, accelerator, images, softmax)[0]
+
+    @property
+    def _student(self) -> ViDT | ViDTWithoutNeck:
+        return cast(DetectionModule, self.steps[0].module).student
 
     def metadata(self) -> dict[str, str]:
         """Return what using the weights needs to know: categories and how images are prepared."""
@@ -110,6 +120,7 @@ class DetectionTask(Task):
         return {
             "categories": json.dumps(asdict(self.categories)),
             "inputs": json.dumps(DETECTOR_FORMAT.as_dict() | sizes),
+            "options": json.dumps(self._student.untold_options()),
         }
 
     def sources(self) -> dict[str, str]:
@@ -156,6 +167,7 @@ def crowded(images: CocoImages, tokens: int) -> list[str]:
 
 
 def _student(config: DetectionConfig, num_classes: int) -> nn.Module:
+    _check_options(config)
     options: dict[str, Any] = {
         "architecture": config.architecture,
         "num_classes": num_classes,
@@ -170,10 +182,28 @@ def _student(config: DetectionConfig, num_classes: int) -> nn.Module:
             "token_label": config.token_label_weight > 0,
             "box_refinement": config.box_refinement,
         }
-    try:
+    if not config.student_options:
         return create_model(config.student, **options)
-    except TypeError:
-        raise FieldError("student", f"{config.student} is no detector of `vkd models`.") from None
+    try:
+        return create_model(config.student, **options, **config.student_options)
+    # What a model makes of odd sizes is of no fixed kind.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise FieldError(
+            "student_options", f": {config.student} cannot be built with them: {reason[:120]}."
+        ) from None
+
+
+def _check_options(config: DetectionConfig) -> None:
+    if config.student not in NAMES:
+        raise FieldError("student", f"{config.student} is no detector of `vkd models`.")
+    known = BODY_OPTIONS | (NECK_OPTIONS if config.architecture == "vidt" else frozenset())
+    for name in config.student_options:
+        if name not in known:
+            raise FieldError(
+                "student_options",
+                f"has {name}, which is none of {', '.join(sorted(known))}{nearest(name, known)}",
+            )
 
 
 def _teacher(config: DetectionConfig, student: nn.Module, objects: Objects) -> TokenTeacher:
@@ -227,7 +257,11 @@ def _method(config: DetectionConfig, objects: Objects) -> Callable[[Sizes], nn.M
 
 @torch.no_grad()
 def evaluate_detector(
-    predict: Predict, batches: DataLoader, accelerator: Accelerator, images: CocoImages
+    predict: Predict,
+    batches: DataLoader,
+    accelerator: Accelerator,
+    images: CocoImages,
+    softmax: bool = False,
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Return COCO's metrics in %, and all detections in COCO's results format.
 
@@ -244,7 +278,9 @@ def evaluate_detector(
             outputs = predict(batch["images"])
         targets = batch["targets"]
         sizes = torch.stack([target["original_size"] for target in targets])
-        for target, best in zip(targets, best_detections(outputs, sizes), strict=True):
+        for target, best in zip(
+            targets, best_detections(outputs, sizes, softmax=softmax), strict=True
+        ):
             image_id = int(target["image_id"])
             records = coco_records([best], [image_id], images.categories.ids)
             found[image_id] = records if target["is_readable"] else None

@@ -136,7 +136,7 @@ class GenerationTask(Task):
         config = self.config
         return loader(
             self.splits.train, config.batch_size, shuffle=True, workers=config.workers,
-            drop_last=True,
+            drop_last=True, pin_memory=config.pin_memory,
             classes=len(self.splits.classes),
         )  # fmt: skip
 

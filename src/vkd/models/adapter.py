@@ -9,6 +9,11 @@ from torch import Tensor
 State = dict[str, Tensor]
 
 
+def nothing_told(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return no keyword arguments."""
+    return {}
+
+
 def keep_whole(state: State) -> tuple[State, State]:
     """Return weights that hold no projections, and none."""
     return state, {}
@@ -23,6 +28,8 @@ class Adapter:
         dimensions: how many those tensors have by whose shapes the family tells its models.
         architecture: the name of the model that weights are of, empty for none of ours, and the
             keyword arguments with which it fits them; raises ``UserError`` for shapes of none.
+        told_by_flags: the keyword arguments that a release's record of its flags tells, where
+            shapes do not.
         split: the model's weights by our names, and those of the projections that a release trained
             beside it; raises ``UserError`` for projections that lack a part.
     """
@@ -30,4 +37,5 @@ class Adapter:
     recognises: Callable[[State], bool]
     dimensions: Mapping[str, int] = field(default_factory=dict)
     architecture: Callable[[State], tuple[str, dict[str, Any]]]
+    told_by_flags: Callable[[Mapping[str, Any]], dict[str, Any]] = nothing_told
     split: Callable[[State], tuple[State, State]] = keep_whole

@@ -136,7 +136,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             what has no meaning.
     """
     file = checkpoint_file(path)
-    stored, home, metadata = _read(file)
+    stored, home, metadata, flags = _read(file)
     if not stored:
         raise UserError(f"{shortened(file, 120)} holds no weights.")
     check_metadata(metadata, file)
@@ -146,10 +146,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     try:
         check_dimensions(view, adapter.dimensions)
         architecture, options = adapter.architecture(view)
+        told = json.loads(metadata.get("options", "{}")) or adapter.told_by_flags(flags)
         state, projections = adapter.split(view)
     except UserError as error:
         raise UserError(f"{shortened(file, 120)}: {error}") from None
-    return Checkpoint(file, state, prefix, stored, projections, metadata, architecture, options)
+    return Checkpoint(
+        file, state, prefix, stored, projections, metadata, architecture, told | options
+    )
 
 
 def _recognised(stored: State, home: str) -> tuple[Adapter, str]:
@@ -201,20 +204,21 @@ def read_projection(path: str | Path) -> Tensor:
     return checkpoint.projections["weight"]
 
 
-def _read(file: Path) -> tuple[State, str, dict[str, str]]:
-    """All tensors of a weights file, the prefix of those that are meant, and its metadata."""
+def _read(file: Path) -> tuple[State, str, dict[str, str], dict[str, Any]]:
+    """All tensors of a weights file, the prefix of those that are meant, its metadata, and the
+    flags that a release kept with them."""
     try:
         with safe_open(file, framework="pt") as opened:
             names = opened.keys()
             state = {plain_name(name): opened.get_tensor(name) for name in names}
-            return state, "", opened.metadata() or {}
+            return state, "", opened.metadata() or {}, {}
     except SafetensorError as error:
         if file.suffix == ".safetensors":
             raise UserError(f"{file} is not a safetensors file: {error}.") from None
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}.") from None
-    state, home = read_pickled(file)
-    return state, home, {}
+    state, home, flags = read_pickled(file)
+    return state, home, {}, flags
 
 
 def checkpoint_file(path: str | Path) -> Path:

@@ -97,11 +97,20 @@ def _is_side(value: Any, least: int = 1) -> bool:
     return type(value) is int and least <= value <= _LARGEST_SIDE
 
 
+def _is_options(value: Any) -> bool:
+    kinds = (bool, int, float, str)
+    return isinstance(value, dict) and all(
+        type(part) in kinds or (isinstance(part, list) and all(type(p) in kinds for p in part))
+        for part in value.values()
+    )
+
+
 _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "recipe": (_is_recipe, "the fields of a recipe, its task among them"),
     "classes": (_is_names, "a list of names"),
     "inputs": (_is_inputs, f"mean and std above 0 of each channel, sides of 1 to {_LARGEST_SIDE}, "
                            "crop and interpolation"),
     "categories": (_is_categories, "ids and as many names"),
+    "options": (_is_options, "the keyword arguments of a model"),
     "versions": (_is_versions, "a version by package"),
 }  # fmt: skip

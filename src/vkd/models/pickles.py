@@ -28,8 +28,9 @@ _HARMLESS: list[Any] = [
 ]
 
 
-def read_pickled(file: Path) -> tuple[State, str]:
-    """Return all tensors of a file by dotted names, and the prefix of those that are meant.
+def read_pickled(file: Path) -> tuple[State, str, dict[str, Any]]:
+    """Return all tensors of a file by dotted names, the prefix of those that are meant, and the
+    flags of argparse that lie beside them.
 
     Raises:
         UserError: if it holds no weights by name, or is none of PyTorch's files, or would run code.
@@ -48,7 +49,9 @@ def read_pickled(file: Path) -> tuple[State, str]:
                 f"{shortened(file, 120)}: {shortened(f'{home}{name}', 60)} is an array of "
                 "something else than plain numbers."
             )
-    return {name: value for name, value in found.items() if isinstance(value, Tensor)}, home
+    flags = saved.get("args")
+    state = {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    return state, home, vars(flags) if isinstance(flags, argparse.Namespace) else {}
 
 
 def _described(saved: Any) -> str:

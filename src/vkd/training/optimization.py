@@ -63,21 +63,34 @@ def create_optimizer(
         if "betas" not in known:
             raise ValueError("it has no beta1")
         options["betas"] = (config.beta1, 0.999)
-    groups = parameter_groups(module, config.weight_decay, lr)
+    groups = parameter_groups(module, config.weight_decay, lr, config.decayed == "all")
     return create_optimizer_v2(groups, opt=config.optimizer, lr=lr, weight_decay=0.0, **options)
 
 
-def parameter_groups(module: TrainingModule, weight_decay: float, lr: float) -> list[dict]:
+def parameter_groups(
+    module: TrainingModule, weight_decay: float, lr: float, decays_all: bool = False
+) -> list[dict]:
     """Return the trained parameters, grouped by their weight decay and their learning rate.
 
-    Biases, norms and what ``module.undecayed()`` names are not decayed.
+    Args:
+        module: what to train.
+        weight_decay: of those that are decayed.
+        lr: peak learning rate.
+        decays_all: spare what ``module.never_decayed()`` names alone; otherwise biases, norms and
+            what ``module.undecayed()`` names.
     """
-    if weight_decay:
+    if weight_decay and not decays_all:
         groups = param_groups_weight_decay(
             module, weight_decay, no_weight_decay_list=module.undecayed()
         )
     else:
-        groups = [{"params": [p for p in module.parameters() if p.requires_grad]}]
+        trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        never = module.never_decayed() if weight_decay else set()
+        parts = (
+            (weight_decay, [p for name, p in trained if name not in never]),
+            (0.0, [p for name, p in trained if name in never]),
+        )
+        groups = [{"params": part, "weight_decay": decay} for decay, part in parts if part]
     scales = {parameter: module.lr_scale(name) for name, parameter in module.named_parameters()}
     if set(scales.values()) == {1.0}:
         return groups
@@ -93,7 +106,7 @@ def parameter_groups(module: TrainingModule, weight_decay: float, lr: float) -> 
 def create_schedule(
     optimizer: torch.optim.Optimizer, config: TrainingConfig, lr: float, updates_per_epoch: int
 ) -> Scheduler:
-    """Return the schedule of a config, which is stepped after every update.
+    """Return the schedule of a config.
 
     Raises:
         ValueError: for a schedule without one.
@@ -103,10 +116,12 @@ def create_schedule(
         config.schedule,
         num_epochs=config.epochs - config.warmup_epochs,
         warmup_epochs=config.warmup_epochs,
-        warmup_lr=lr / 100,
+        warmup_lr=config.warmup_lr or lr / 100,
         warmup_prefix=True,
         min_lr=config.min_lr,
-        step_on_epochs=False,
+        decay_epochs=config.decay_epochs,
+        decay_rate=config.decay_rate,
+        step_on_epochs=config.schedule_step == "epoch",
         updates_per_epoch=updates_per_epoch,
     )
     if scheduler is None:

@@ -54,6 +54,10 @@ class TrainingModule(nn.Module):
         """
         return self.undecayed_in(self.deployed)
 
+    def never_decayed(self) -> set[str]:
+        """Return the names of parameters that weight decay spares even where it is on all."""
+        return set()
+
     def undecayed_in(self, *parts: str) -> set[str]:
         """Return the parameters that the networks ``parts`` name as undecayed, by full name."""
         names: set[str] = set()

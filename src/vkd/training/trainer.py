@@ -193,8 +193,7 @@ class Trainer:
             if self.accelerator.sync_gradients:
                 progress.updates += 1
                 self._step_schedules(progress)
-                if self._ema is not None:
-                    self._ema.update(self.task.model)
+                self._average(progress)
                 if record := self._recorder.record(progress.updates, found, self.optimizers[0]):
                     log.update(record)
             log.step()
@@ -203,6 +202,16 @@ class Trainer:
         means = self.accelerator.reduce(stacked, "mean").tolist()
         terms = dict(zip(totals, means, strict=True))
         return terms | {"loss": sum(terms.values())}
+
+    def _average(self, progress: Progress) -> None:
+        """Add the weights after an update to their average."""
+        if self._ema is None:
+            return
+        config = self.config
+        share = progress.updates / (config.epochs * self.updates_per_epoch)
+        end = config.ema_decay_end or config.ema_decay
+        self._ema.decay = config.ema_decay + (end - config.ema_decay) * min(share, 1.0)
+        self._ema.update(self.task.model)
 
     def _train_step(self, batch: Any, progress: Progress) -> dict[str, Tensor]:
         """Take the step of every module whose turn it is; return the loss terms."""
@@ -238,7 +247,9 @@ class Trainer:
 
     def _step_schedules(self, progress: Progress) -> None:
         for schedule in self.schedules:
+            # Of the two, a schedule heeds the one that it is made for.
             schedule.step_update(progress.updates)
+            schedule.step(progress.updates // self.updates_per_epoch)
 
     def _roll_back(self, fault: str, progress: Progress, log: RunLog) -> Progress:
         message = f"{fault} in epoch {progress.epoch}"

@@ -35,10 +35,10 @@ def test_options_shape_what_a_detector_returns(options, tmp_path):
     model = create_model("vidt_digits", **options).train()
     images = torch.randn(2, 3, 64, 96)
     found = model(images)
-    assert found["pred_logits"].shape == (2, 20, 10)
+    assert found["pred_logits"].shape == (2, 20, 10 + model.softmax)
     assert found["pred_boxes"].shape == (2, 20, 4)
     if "iou_aware" in options:
-        assert found["pred_iou"].shape == (2, 20, 1)
+        assert found["pred_ious"].shape == (2, 20, 1)
         assert found["patch_logits"].shape[-1] == 10
     loss = found["pred_logits"].sum() + found["pred_boxes"].sum()
     loss.backward()

@@ -15,6 +15,9 @@ from torch.nn import functional as F
 
 WINDOW = 7
 MASKED = -100.0
+# Where detection tokens attend to patches: the positions of patches (B, H, W, C), and the bias
+# of the attention, which broadcasts to (B, heads, D, D + L).
+Cross = tuple[Tensor, Tensor]
 
 
 class BodyOutput(NamedTuple):
@@ -24,6 +27,31 @@ class BodyOutput(NamedTuple):
     maps: list[Tensor]
     det_tokens: Tensor
     positions: Tensor
+
+
+class Body(nn.Module):
+    """What a detector asks of its body.
+
+    Attributes:
+        num_channels: of the maps from fine to coarse; the third is the width of detection tokens.
+        cross_stages: stages in which detection tokens attend to patches.
+        det_token, det_pos_embed: (1, D, C) and (1, D, P), the tokens and their positions.
+        added: the beginnings of names of weights that a backbone for classification lacks.
+    """
+
+    num_channels: list[int]
+    cross_stages: tuple[int, ...]
+    det_token: nn.Parameter
+    det_pos_embed: nn.Parameter
+    added: tuple[str, ...]
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that are no matrices though they have several axes."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor, mask: Tensor) -> BodyOutput:
+        """Run images (B, 3, H, W) with a mask (B, H, W) that is True on padding."""
+        raise NotImplementedError
 
 
 class ReconfiguredAttention(WindowAttention):
@@ -75,10 +103,9 @@ class Block(nn.Module):
         det_tokens: Tensor,
         det_positions: Tensor,
         window_mask: Tensor | None,
-        cross: tuple[Tensor, Tensor] | None,
+        cross: Cross | None,
     ) -> tuple[Tensor, Tensor]:
-        """Return both kinds of tokens; ``cross`` is (patch positions (B, H, W, C), bias of the
-        attention of detection tokens) where they attend to patches."""
+        """Return both kinds of tokens; ``cross`` where detection tokens attend to patches."""
         normed, normed_det = self.norm1(patches), self.norm1(det_tokens)
         normed_det = normed_det + self.det_pos_linear(det_positions)
         if cross is None:
@@ -144,7 +171,7 @@ class Stage(nn.Module):
         patches: Tensor,
         det_tokens: Tensor,
         det_positions: Tensor,
-        cross: tuple[Tensor, Tensor] | None,
+        cross: Cross | None,
     ) -> tuple[Tensor, Tensor]:
         """Return patches and detection tokens before merging; arguments as in ``Block``."""
         window_mask = _shifted_window_mask(patches)
@@ -153,7 +180,7 @@ class Stage(nn.Module):
         return patches, det_tokens
 
 
-class SwinBody(nn.Module):
+class SwinBody(Body):
     """Swin with detection tokens.
 
     Args:
@@ -199,6 +226,8 @@ class SwinBody(nn.Module):
                 widths, num_heads, rates, [*widths[1:], last_dim], strict=True
             )
         )
+        # The last merging makes maps of another width than Swin's.
+        self.added = ("det_", f"layers.{len(depths) - 1}.downsample.")
         self.num_channels = [*widths[1:], *([last_dim] if last_dim else [])]
         self.apply(_initialise)
         trunc_normal_(self.det_token, std=0.02)
@@ -224,7 +253,7 @@ class SwinBody(nn.Module):
             cross = None
             if index in self.cross_stages:
                 mask = resize_mask(mask, patches.shape[1:3])
-                cross = _cross_attention_inputs(patches, mask, det_tokens.shape[1])
+                cross = cross_attention_inputs(patches, mask, det_tokens.shape[1])
             patches, det_tokens = stage(patches, det_tokens, positions, cross)
             if index > 0:
                 maps.append(patches.permute(0, 3, 1, 2))
@@ -257,9 +286,9 @@ def sine_positions(mask: Tensor, dim: int, temperature: float = 10000.0) -> Tens
     return torch.cat([part.flatten(3) for part in encoded], -1)
 
 
-def _cross_attention_inputs(
-    patches: Tensor, mask: Tensor, num_det_tokens: int
-) -> tuple[Tensor, Tensor]:
+def cross_attention_inputs(patches: Tensor, mask: Tensor, num_det_tokens: int) -> Cross:
+    """Return what detection tokens need to attend to patches (B, H, W, C), ``mask`` (B, H, W)
+    being True on padding."""
     bias = F.pad(mask.flatten(1).to(patches.dtype) * MASKED, (num_det_tokens, 0))
     return sine_positions(mask, patches.shape[-1]).to(patches.dtype), bias[:, None, None]
 

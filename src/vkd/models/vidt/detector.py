@@ -1,14 +1,14 @@
 """The ViDT detector: body, projections to one width, neck and heads."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vkd.models.vidt.body import BodyOutput, SwinBody, resize_mask
+from vkd.models.vidt.body import Body, BodyOutput, resize_mask
 from vkd.models.vidt.fusion import PyramidFusion
-from vkd.models.vidt.neck import MultiLayerPerceptron, Neck, class_bias
+from vkd.models.vidt.neck import DecoderLayer, MultiLayerPerceptron, Neck, class_bias
 
 Images = Tensor | list[Tensor]
 
@@ -33,11 +33,16 @@ class ViDT(nn.Module):
         fusion: fuse the maps from coarse to fine before the neck (ViDT+).
         iou_aware: also predict the overlap of each box with its object.
         token_label: also predict the classes of each patch, in training.
+
+    Attributes:
+        softmax: whether classes exclude each other, the last being "no object".
     """
+
+    softmax: ClassVar[bool] = False
 
     def __init__(
         self,
-        backbone: SwinBody,
+        backbone: Body,
         num_classes: int = 91,
         dim: int = 256,
         neck: dict[str, Any] | None = None,
@@ -77,6 +82,17 @@ class ViDT(nn.Module):
         """Names of parameters that optimisers must not decay."""
         return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
 
+    def untold_options(self) -> dict[str, Any]:
+        """Return the keyword arguments of a detector that shapes of its weights do not tell."""
+        neck = self.transformer
+        attention = cast(DecoderLayer, neck.decoder.layers[0]).cross_attn
+        return {
+            "cross_stages": list(self.backbone.cross_stages),
+            "num_heads": attention.num_heads,
+            "num_points": attention.num_points,
+            "box_refinement": neck.box_refinement,
+        }
+
     def forward(
         self, images: Images, mask: Tensor | None = None, with_tokens: bool = False
     ) -> dict[str, Any]:
@@ -89,14 +105,16 @@ class ViDT(nn.Module):
 
         Returns:
             ``pred_logits`` (B, D, classes) and ``pred_boxes`` (B, D, 4) as centre and size in
-            0..1 of each image; where the model has them ``pred_iou`` (B, D, 1); in training
+            0..1 of each image; where the model has them ``pred_ious`` (B, D, 1); in training
             ``aux_outputs``, the same of the layers before, and ``patch_logits`` (B, L, classes).
         """
         images, mask = pad_images(images, mask)
         body = self.backbone(images, mask)
         patches, det_tokens, positions = self._projected(body)
-        masks = [resize_mask(mask, map_.shape[-2:]) for map_ in patches]
-        states, boxes = self.transformer(det_tokens, positions, patches, masks, self.bbox_embed)
+        # The published detectors number the levels of fused maps from coarse to fine.
+        levels = patches if self.fusion is None else patches[::-1]
+        masks = [resize_mask(mask, map_.shape[-2:]) for map_ in levels]
+        states, boxes = self.transformer(det_tokens, positions, levels, masks, self.bbox_embed)
         return self._outputs(Tokens(patches, det_tokens, states), boxes, with_tokens)
 
     def _projected(self, body: BodyOutput) -> tuple[list[Tensor], Tensor, Tensor]:
@@ -117,7 +135,7 @@ class ViDT(nn.Module):
             state = tokens.neck[layer]
             output = {"pred_logits": self.class_embed[layer](state), "pred_boxes": boxes[layer]}
             if self.iou_embed is not None:
-                output["pred_iou"] = self.iou_embed[layer](state)
+                output["pred_ious"] = self.iou_embed[layer](state)
             found.append(output)
         outputs: dict[str, Any] = dict(found[-1])
         if every:
@@ -134,24 +152,35 @@ class ViDTWithoutNeck(nn.Module):
 
     Args:
         backbone: makes detection tokens.
-        num_classes: classes, each an independent sigmoid.
+        num_classes: classes, beside which there is "no object".
+        dim: width of the heads.
+
+    Attributes:
+        softmax: whether classes exclude each other, the last being "no object".
     """
 
-    def __init__(self, backbone: SwinBody, num_classes: int = 91) -> None:
+    softmax: ClassVar[bool] = True
+
+    def __init__(self, backbone: Body, num_classes: int = 91, dim: int = 256) -> None:
         super().__init__()
         self.num_classes, self.num_det_tokens = num_classes, backbone.det_token.shape[1]
         self.backbone = backbone
-        width = backbone.num_channels[2]
-        self.class_embed = _class_head(width, num_classes)
-        self.bbox_embed = MultiLayerPerceptron(width, 4, zero=True)
+        self.input_proj = _projection(backbone.num_channels[2], dim)
+        self.class_embed = MultiLayerPerceptron(dim, num_classes + 1)
+        self.bbox_embed = MultiLayerPerceptron(dim, 4)
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that optimisers must not decay."""
         return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
 
+    def untold_options(self) -> dict[str, Any]:
+        """Return the keyword arguments of a detector that shapes of its weights do not tell."""
+        return {"cross_stages": list(self.backbone.cross_stages)}
+
     def forward(self, images: Images, mask: Tensor | None = None) -> dict[str, Any]:
-        """Return ``pred_logits`` and ``pred_boxes`` as ``ViDT`` does."""
-        tokens = self.backbone(*pad_images(images, mask)).det_tokens
+        """Return ``pred_logits`` (B, D, classes + 1) and ``pred_boxes`` as ``ViDT`` does."""
+        body = self.backbone(*pad_images(images, mask))
+        tokens = _project_tokens(self.input_proj, body.det_tokens)
         boxes = self.bbox_embed(tokens).float().sigmoid()
         output = {"pred_logits": self.class_embed(tokens), "pred_boxes": boxes}
         return output | ({"aux_outputs": []} if self.training else {})
