@@ -212,3 +212,13 @@ def test_keeps_inner_products_of_a_batch():
     features = torch.randn(12, 16)
     projected = OrthogonalProjection(16, 50)(features)
     torch.testing.assert_close(projected @ projected.T, features @ features.T, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_flow_and_do_not_raise(value):
+    projection = OrthogonalProjection(8, 12)
+    with torch.no_grad():
+        next(projection.parameters())[0, 0] = value
+    found = projection(torch.randn(4, 8))
+    assert not found.isfinite().all()
+    found.sum().backward()

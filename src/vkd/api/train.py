@@ -16,7 +16,7 @@ from vkd.recipe import as_config, config_of
 from vkd.recipe import recipe as read_config
 from vkd.reporting.model_card import write_model_card
 from vkd.tasks import check_method, task_of
-from vkd.training.checkpoint import check_sources, open_run_folder
+from vkd.training.checkpoint import check_sources, open_run_folder, withdrawn_unless_built
 from vkd.training.optimization import check_training
 from vkd.training.spec import resolve
 from vkd.training.task import Objects, Task
@@ -65,11 +65,12 @@ def train(
     with accelerator.main_process_first():
         # Only the first process may make the folder; the others find the first one's recipe.
         others = resume or not accelerator.is_main_process
-        open_run_folder(target, config, others, read_config)
-    config = with_networks(config, target, show)
-    # Anew, as the training of a teacher has left its own settings.
-    accelerator = make_accelerator(config)
-    task, cost = _build(config, objects)
+        is_new = open_run_folder(target, config, others, read_config)
+    with withdrawn_unless_built(target, is_new):
+        config = with_networks(config, target, show)
+        # Anew, as the training of a teacher has left its own settings.
+        accelerator = make_accelerator(config)
+        task, cost = _build(config, objects)
     with accelerator.main_process_first():
         others = resume or not accelerator.is_main_process
         check_sources(target, _sources(config, task), others)

@@ -52,7 +52,7 @@ class ClassificationTask(Task):
         self.example = torch.zeros(2, *self.splits.shape)
         self.images = cast(Dataset, self.splits.train)
         student = objects.student or create_student(config, self.splits)
-        _check_images(student, config.student, self.example)
+        _check_images(student, config.student, self.example, len(self.splits.classes))
         if config.student_checkpoint:
             with as_user_error("student_checkpoint"):
                 start_from(student, config.student, config.student_checkpoint)
@@ -160,16 +160,21 @@ def create_student(config: ClassificationConfig, splits: Splits) -> nn.Module:
 
 
 @torch.no_grad()
-def _check_images(student: nn.Module, name: str, example: Tensor) -> None:
-    """Raise ``FieldError`` for a student that does not take images like ``example``."""
+def _check_images(student: nn.Module, name: str, example: Tensor, classes: int) -> None:
+    """Raise ``FieldError`` for a student that does not take images like ``example``, or has fewer
+    outputs than there are ``classes``."""
     training = student.training
     try:
-        student.eval()(example)
+        logits = student.eval()(example)
     except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
         shape = " x ".join(map(str, example.shape[1:]))
         raise FieldError(
             "student", f": {name} does not take images of {shape}: {reason_of(error)}."
         ) from error
+    if isinstance(logits, Tensor) and logits.ndim == 2 and logits.shape[1] < classes:
+        raise FieldError(
+            "student", f"has {logits.shape[1]} outputs, and the data have {classes} classes."
+        )
     student.train(training)
 
 

@@ -30,6 +30,8 @@ SMALL: dict[str, DatasetEntry] = {
     "digits": DatasetEntry("vkd.data.digits:read", needs_path=False),
     "fashion-mnist": DatasetEntry("vkd.data.fashion_mnist:read"),
 }
+# Numbers of classes that no data set has, and that would take a network no machine holds.
+MOST_CLASSES = 100_000
 COLUMNS = frozenset({"image_column", "label_column"})
 # Read one by one: reader(source), a ``vkd.data.sources.PhotographSource``, returns the splits as
 # ``vkd.data.sources.Opened``.

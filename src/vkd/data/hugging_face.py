@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from vkd.data.catalogue import MOST_CLASSES
 from vkd.data.columns import IMAGE_COLUMNS, LABEL_COLUMNS, chosen_column, usual
-from vkd.data.reader import MOST_CLASSES, Labels, UnlabelledError, empty_note, listed, sorted_names
+from vkd.data.reader import Labels, UnlabelledError, empty_note, listed, sorted_names
 from vkd.data.sources import Opened, PhotographSource, open_splits
 from vkd.data.split_names import splits_among
 from vkd.errors import UserError

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from vkd.errors import UserError
 
 Labels = NDArray[np.int64]
-# Numbers of classes that no data set has, and that would take a network no machine holds.
-MOST_CLASSES = 100_000
 
 
 class PictureReader(Protocol):

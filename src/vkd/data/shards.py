@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from vkd.data.catalogue import MOST_CLASSES
 from vkd.data.pictures import picture_suffixes
 from vkd.data.reader import (
-    MOST_CLASSES,
     Labels,
     counted_notes,
     empty_note,

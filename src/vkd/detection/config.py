@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from vkd.config import DistillationConfig, Normalization
+from vkd.data.catalogue import MOST_CLASSES
 from vkd.detection.catalogue import DETECTION_DATASETS
 
 
@@ -96,6 +97,8 @@ class DetectionConfig(DistillationConfig):
             "token_label_weight", "class_cost", "box_cost", "giou_cost", "backbone_lr",
             "short_side", "num_classes", "num_det_tokens",
         )  # fmt: skip
+        # As many as a head is built for without a thought for its memory.
+        self.require("num_classes", self.num_classes <= MOST_CLASSES, f"at most {MOST_CLASSES}")
         self.require("focal_alpha", 0 <= self.focal_alpha <= 1, "from 0 to 1")
         self.require("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
         self.require("long_side", self.long_side >= self.short_side, "at least short_side")

@@ -4,7 +4,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class Progress:
 
 def open_run_folder(
     folder: Path, config: TrainingConfig, resume: bool, read: Callable[[str], TrainingConfig]
-) -> None:
+) -> bool:
     """Make a run folder with its recipe, or check that the run in it can be resumed.
 
     Args:
@@ -59,6 +60,9 @@ def open_run_folder(
         config: the recipe.
         resume: whether the run that is there goes on.
         read: returns the config of a recipe file, or raises ``UserError``.
+
+    Returns:
+        Whether the folder's recipe is new.
 
     Raises:
         UserError: if the folder holds a run or other files and ``resume`` is False, or resuming
@@ -68,7 +72,7 @@ def open_run_folder(
     if not recipe.is_file():
         _make_run_folder(folder)
         write_recipe(config, recipe)
-        return
+        return True
     if not resume:
         raise FieldError(
             "output", f"{folder} already holds a run; resume it (--resume) or name a new folder."
@@ -86,6 +90,7 @@ def open_run_folder(
             name,
             f"is {now!r} but the run in {folder} has {before!r}; a resumed run cannot change it.",
         )
+    return False
 
 
 def _make_run_folder(folder: Path) -> None:
@@ -104,6 +109,22 @@ def _make_run_folder(folder: Path) -> None:
 def is_text(name: str) -> bool:
     """Return whether a path's name is text, which file systems do not require of it."""
     return name == name.encode(errors="replace").decode()
+
+
+@contextmanager
+def withdrawn_unless_built(folder: Path, is_new: bool) -> Iterator[None]:
+    """Remove a new run folder that holds nothing but its recipe if what follows fails.
+
+    The same command can then be given again, mended, without a word about a run that never began.
+    """
+    try:
+        yield
+    except BaseException:
+        recipe = folder / "recipe.yaml"
+        if is_new and list(folder.iterdir()) == [recipe]:
+            recipe.unlink()
+            folder.rmdir()
+        raise
 
 
 def check_sources(folder: Path, sources: dict[str, str], resume: bool) -> None:
