@@ -55,6 +55,8 @@ class Checkpoint:
         metadata: of a safetensors file: its ``recipe`` as JSON, among others.
         architecture: the name of the model that the weights are of; empty for none of ours.
         options: the keyword arguments with which it fits them.
+        adapter: what knows the family.
+        beside: what the file holds beside weights, by name.
     """
 
     file: Path
@@ -65,6 +67,8 @@ class Checkpoint:
     metadata: dict[str, str] = field(default_factory=dict)
     architecture: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    adapter: Adapter = _OTHER
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -132,25 +136,33 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             what has no meaning.
     """
     file = checkpoint_file(path)
-    stored, home, metadata, flags = _read(file)
+    stored, home, metadata, beside = _read(file)
     check_metadata(metadata, file)
     check_tensors(stored, file)
-    adapter, prefix = _recognised(stored, home)
+    adapter, prefix = recognised(stored, home)
     view = below(stored, prefix)
     try:
         check_dimensions(view, adapter.dimensions)
         architecture, options = adapter.architecture(view)
+        flags = beside.get("args")
+        flags = vars(flags) if isinstance(flags, Namespace) else {}
         told = json.loads(metadata.get("options", "{}")) or adapter.told_by_flags(flags)
         state, projections = adapter.split(view)
     except UserError as error:
         raise UserError(f"{shortened(file, 120)}: {error}") from None
     return Checkpoint(
-        file, state, prefix, stored, projections, metadata, architecture, told | options
-    )
+        file, state, prefix, stored, projections, metadata, architecture, told | options, adapter,
+        beside,
+    )  # fmt: skip
 
 
-def _recognised(stored: State, home: str) -> tuple[Adapter, str]:
-    """Whose weights a file holds, and the prefix below which they are."""
+def recognised(stored: State, home: str) -> tuple[Adapter, str]:
+    """Return whose weights a file holds, and the prefix below which they are.
+
+    Args:
+        stored: all tensors of a file by dotted names.
+        home: the prefix of those that are meant.
+    """
     for prefix in unwrappings(stored, home):
         view = below(stored, prefix)
         for adapter in ADAPTERS:
@@ -199,8 +211,8 @@ def read_projection(path: str | Path) -> Tensor:
 
 
 def _read(file: Path) -> tuple[State, str, dict[str, str], dict[str, Any]]:
-    """All tensors of a weights file, the prefix of those that are meant, its metadata, and the
-    flags that a release kept with them."""
+    """All tensors of a weights file, the prefix of those that are meant, its metadata, and what it
+    holds beside weights."""
     try:
         with safe_open(file, framework="pt") as opened:
             state = {plain_name(name): opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
@@ -217,8 +229,9 @@ def _read(file: Path) -> tuple[State, str, dict[str, str], dict[str, Any]]:
             f"{shortened(file, 100)} holds no weights: expected tensors by name, alone or under "
             f"{', '.join(USUAL)} or the like; found {_described(saved)}."
         )
-    flags = saved.get("args")
-    return flattened(saved), home, {}, vars(flags) if isinstance(flags, Namespace) else {}
+    meant = home.split(".")[0]
+    beside = {key: value for key, value in saved.items() if key != meant}
+    return flattened(saved), home, {}, beside if meant else {}
 
 
 def _described(saved: Any) -> str:

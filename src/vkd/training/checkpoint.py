@@ -160,6 +160,12 @@ def write_whole(file: Path, text: str) -> None:
     os.replace(partial, file)
 
 
+def finished_epochs(folder: Path) -> int | None:
+    """Return how many epochs the newest state of a run folder has; None where there is none."""
+    states = _states(folder)
+    return json.loads((states[-1] / _PROGRESS).read_text())["epoch"] if states else None
+
+
 def load_state(accelerator: Accelerator, folder: Path) -> Progress:
     """Load the newest state of a run folder; a folder without one starts at the beginning."""
     states = _states(folder)

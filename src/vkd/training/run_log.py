@@ -102,7 +102,9 @@ class RunLog:
 
     def _drop_after(self, epoch: int, updates: int) -> None:
         if (self.folder / "metrics.jsonl").is_file():
-            _write_records(self.folder / "metrics.jsonl", read_metrics(self.folder)[:epoch])
+            records = read_metrics(self.folder)
+            kept = [record for record in records if record["epoch"] <= epoch]
+            _write_records(self.folder / "metrics.jsonl", kept)
         steps = self.folder / "steps.jsonl"
         if steps.is_file():
             kept = [record for record in read_records(steps) if record["update"] <= updates]
