@@ -52,9 +52,9 @@ def test_each_weight_here_gets_the_moments_of_the_same_weight_there(written):
 
 
 def test_what_has_no_place_here_is_counted(written):
-    name, file, moments, _ = written
+    _, file, moments, _ = written
     begun = read_training_checkpoint(file)
-    originals = sum("projector" in key for key in moments)
+    originals = sum("original" in key for key in moments)
     assert bool(begun.notes) == bool(originals), begun.notes
     if originals:
         assert f"{originals} of {len(moments):,} parameters" in begun.notes[0]
@@ -92,7 +92,7 @@ def _with_groups(file, change):
 
 
 def test_groups_in_another_order_are_known_by_their_shapes(tmp_path):
-    file, moments, _ = training_file("vidt_nano_wo_neck", tmp_path, "vidt")
+    file, _, _ = training_file("vidt_nano_wo_neck", tmp_path, "vidt")
     expected = read_training_checkpoint(file).moments
 
     def turned(content):
@@ -177,3 +177,21 @@ def test_averaged_weights_are_the_models(tmp_path):
         state["module.conv_embed.conv.0.weight"] + 0.5
     )
     assert begun.scaler["scale"] == 1024.0
+
+
+def test_scales_and_shifts_of_projections_have_their_moments(tmp_path):
+    file, moments, _ = training_file("vidt_nano_distilled", tmp_path, "vidt")
+    begun = read_training_checkpoint(file)
+    names = {
+        "patch_0": "patch_projector_1", "patch_1": "patch_projector_2",
+        "patch_2": "patch_projector_3", "patch_3": "patch_projector_4",
+        "body": "body_det_projector", "neck": "neck_det_projector",
+    }  # fmt: skip
+    expected = {
+        f"{own}.{part}": moments[f"{theirs}.{part}"]
+        for own, theirs in names.items()
+        for part in ("weight", "bias")
+    }
+    assert begun.projection_moments.keys() == expected.keys()
+    for name, moment in expected.items():
+        assert begun.projection_moments[name]["exp_avg"].equal(moment["exp_avg"]), name

@@ -9,7 +9,7 @@ from torch import nn
 
 from support.formula import fill, keys_of
 
-# What the release holds as buffers, and what its forward pass never uses, so that it has no moments.
+# What the release holds as buffers, and what it never uses, so that it has no moments.
 BUFFERS = re.compile(
     r".*(running_mean|running_var|num_batches_tracked|relative_position_index|\.0\.base)$"
 )
@@ -72,7 +72,10 @@ def groups_of(parameters, kind):
     """The release's optimiser groups, each a list of keys."""
     flat = {key for key, parameter in parameters.items() if is_flat(key, parameter)}
     if kind == "deit":
-        return [list(filter(flat.__contains__, parameters)), [k for k in parameters if k not in flat]]
+        return [
+            list(filter(flat.__contains__, parameters)),
+            [k for k in parameters if k not in flat],
+        ]
     body = [key for key in parameters if key.startswith("backbone.")]
     return [
         [key for key in parameters if not key.startswith("backbone.")],

@@ -43,16 +43,17 @@ def start_of(task: Task, begun: TrainingCheckpoint) -> Start:
         check_fit(task.model, begun.averaged, read.file)
     with as_user_error("resume"):
         taken = task.take_projections(read.projections)
-    matrices = [name for name in read.projections if not name.endswith(".bias")]
-    if len(matrices) > taken:
-        say(
-            read.file,
-            [f"{taken} of {len(matrices)} projections are taken over; this run has no others"],
-        )
+    left = len(read.projections) - len(taken)
+    if left:
+        count = f"{left} of {len(read.projections)} tensors of projections"
+        say(read.file, [f"{count} are left out, as this run's losses have no such projections"])
+    model = task.steps[0].module.deployed
+    moments = {f"{model}.{name}": moment for name, moment in begun.moments.items()}
+    scales = begun.projection_moments
     return Start(
         epoch=begun.finished,
         averaged=begun.averaged,
-        moments=begun.moments,
+        moments=moments | {own: scales[name] for name, own in taken.items() if name in scales},
         scaler=begun.scaler,
     )
 

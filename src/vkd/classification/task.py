@@ -115,12 +115,13 @@ class ClassificationTask(Task):
             found["teacher_store"] = f"{stored.pictures} {stored.teacher_weights}"
         return found
 
-    def take_projections(self, projections: Mapping[str, Tensor]) -> int:
+    def take_projections(self, projections: Mapping[str, Tensor]) -> dict[str, str]:
         """Take over the matrix ``weight`` (teacher_dim, student_dim), where there is one."""
         method = self._feature_method
         if method is None or "weight" not in projections:
-            return 0
-        return int(method.load_projection({"projection": projections["weight"]}))
+            return {}
+        taken = method.load_projection({"projection": projections["weight"]})
+        return {"weight": f"methods.feature.{taken['projection']}"} if taken else {}
 
     @property
     def _feature_method(self) -> Method | None:

@@ -124,17 +124,18 @@ class DetectionTask(Task):
         """Return a digest of the training objects, and of the names of their pictures."""
         return {"data_path": truth_digest(self.splits["train"].ground_truth)}
 
-    def take_projections(self, projections: Mapping[str, Tensor]) -> int:
+    def take_projections(self, projections: Mapping[str, Tensor]) -> dict[str, str]:
         """Take over those of the sets of tokens: the matrix, scale and shift of each."""
         module = cast(DetectionModule, self.steps[0].module)
         if module.token_loss is None:
-            return 0
-        taken = 0
+            return {}
+        taken: dict[str, str] = {}
         for name, method in module.token_loss.losses.items():
             start = f"{name}."
             own = {k.removeprefix(start): v for k, v in projections.items() if k.startswith(start)}
             if "projection" in own and isinstance(method, Method):
-                taken += method.load_projection(own)
+                found = method.load_projection(own)
+                taken |= {start + p: f"token_loss.losses.{start}{n}" for p, n in found.items()}
         return taken
 
     def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:

@@ -76,7 +76,7 @@ class Method(nn.Module):
         """Return the matrix (T, S) that maps student to teacher features; None without one."""
         return None
 
-    def load_projection(self, weights: Mapping[str, Tensor]) -> bool:
+    def load_projection(self, weights: Mapping[str, Tensor]) -> dict[str, str]:
         """Take a projection that was trained elsewhere.
 
         Args:
@@ -84,9 +84,10 @@ class Method(nn.Module):
                 ``weight`` and the shift ``bias`` (T,).
 
         Returns:
-            Whether this method has such a projection.
+            What was taken, each with the name of this method's parameter; nothing where it has no
+            such projection.
         """
-        return False
+        return {}
 
     def saved_projection(self, state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """Return the file ``projection`` of a run, with the matrix ``weight``; none without one.

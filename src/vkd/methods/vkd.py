@@ -93,7 +93,7 @@ class VkD(Method):
             return self.loss(student.float(), teacher.float())
 
     @torch.no_grad()
-    def load_projection(self, weights: Mapping[str, Tensor]) -> bool:
+    def load_projection(self, weights: Mapping[str, Tensor]) -> dict[str, str]:
         """Take an orthogonal projection that was trained elsewhere, see ``Method``.
 
         Raises:
@@ -103,14 +103,17 @@ class VkD(Method):
         projection = outer.projection if isinstance(outer, ScaledProjection) else outer
         matrix = weights["projection"]
         if not isinstance(projection, OrthogonalProjection):
-            return False
+            return {}
         if matrix.shape != projection.parameter.shape:
-            return False
+            return {}
         projection.load_weight(matrix)
+        own = {"projection": projection.parameter}
         if isinstance(outer, ScaledProjection) and {"weight", "bias"} <= weights.keys():
             outer.weight.copy_(weights["weight"])
             outer.bias.copy_(weights["bias"])
-        return True
+            own |= {"weight": outer.weight, "bias": outer.bias}
+        names = {id(parameter): name for name, parameter in self.named_parameters()}
+        return {part: names[id(parameter)] for part, parameter in own.items()}
 
     def projection_weight(self) -> Tensor | None:
         """Return the matrix (T, S) of a linear projection; None for ``mlp`` and ``identity``."""

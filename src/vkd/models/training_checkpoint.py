@@ -31,6 +31,8 @@ class TrainingCheckpoint:
         weights: of the student, and of the projections.
         averaged: the student's averaged weights by our names; empty where there are none.
         moments: of AdamW, ``exp_avg``, ``exp_avg_sq`` and ``step``, by our names.
+        projection_moments: the same of scales and shifts of projections, by their names in
+            ``weights.projections``.
         scaler: the state of the gradients' scaler; empty where there is none.
         epoch: the number that the file has for its epoch; the first is 0.
         notes: what of the moments could not be taken over.
@@ -39,6 +41,7 @@ class TrainingCheckpoint:
     weights: Checkpoint
     averaged: State
     moments: dict[str, Moments]
+    projection_moments: dict[str, Moments]
     scaler: dict[str, Any]
     epoch: int
     notes: list[str]
@@ -50,11 +53,19 @@ class TrainingCheckpoint:
 
 
 class _Parameter(NamedTuple):
-    """A parameter of the release's: its first name, all its names here, and its shape."""
+    """A parameter of the release's.
+
+    Attributes:
+        key: its first name there.
+        shape: its shape.
+        names: all its names here.
+        projection: its names among the projections.
+    """
 
     key: str
-    names: list[str]
     shape: torch.Size
+    names: list[str]
+    projection: list[str]
 
     @property
     def is_flat(self) -> bool:
@@ -79,12 +90,19 @@ def read_training_checkpoint(path: str | Path | Checkpoint) -> TrainingCheckpoin
             f"{shortened(read.file, 120)} is no checkpoint of the release's training to go on "
             f"from: expected its epoch, a whole number from 0; it {found}."
         )
-    moments, notes = _moments(read.beside.get("optimizer"), _parameters(read))
+    found, notes = _moments(read.beside.get("optimizer"), _parameters(read))
+    moments = {name: moment for parameter, moment in found for name in parameter.names}
+    scales = {name: moment for parameter, moment in found for name in parameter.projection}
     scaler = read.beside.get("scaler")
     return TrainingCheckpoint(
-        read, _averaged(read), moments, dict(scaler) if isinstance(scaler, Mapping) else {}, epoch,
-        notes,
-    )  # fmt: skip
+        weights=read,
+        averaged=_averaged(read),
+        moments=moments,
+        projection_moments=scales,
+        scaler=dict(scaler) if isinstance(scaler, Mapping) else {},
+        epoch=epoch,
+        notes=notes,
+    )
 
 
 def _averaged(read: Checkpoint) -> State:
@@ -98,16 +116,23 @@ def _averaged(read: Checkpoint) -> State:
 def _parameters(read: Checkpoint) -> list[_Parameter]:
     """The release's parameters in the order of ``named_parameters``, each once."""
     state = below(read.stored, read.prefix)
-    own: dict[int, list[str]] = {}
-    for name, value in read.adapter.split(state)[0].items():
-        own.setdefault(id(value), []).append(name)
+    weights, projections = (_names_of(part) for part in read.adapter.split(state))
     one_name = read.adapter.one_name(state)
     found: dict[str, _Parameter] = {}
     for key, value in state.items():
         if value.is_floating_point() and not _BUFFER.match(key):
-            parameter = found.setdefault(one_name(key), _Parameter(key, [], value.shape))
-            parameter.names.extend(own.get(id(value), []))
+            parameter = found.setdefault(one_name(key), _Parameter(key, value.shape, [], []))
+            parameter.names.extend(weights.get(id(value), []))
+            parameter.projection.extend(projections.get(id(value), []))
     return list(found.values())
+
+
+def _names_of(state: State) -> dict[int, list[str]]:
+    """The names of each tensor, which an adapter hands on as the same object."""
+    found: dict[int, list[str]] = {}
+    for name, value in state.items():
+        found.setdefault(id(value), []).append(name)
+    return found
 
 
 def _selections(parameters: list[_Parameter]) -> Iterator[list[_Parameter]]:
@@ -127,14 +152,16 @@ def _selections(parameters: list[_Parameter]) -> Iterator[list[_Parameter]]:
             yield [p for p in parameters if is_there(p) and is_kind(p)]
 
 
-def _moments(optimizer: Any, parameters: list[_Parameter]) -> tuple[dict[str, Moments], list[str]]:
-    """The moments in an optimiser's state by our names, and what is to be said of the others.
+def _moments(
+    optimizer: Any, parameters: list[_Parameter]
+) -> tuple[list[tuple[_Parameter, Moments]], list[str]]:
+    """Parameters with their moments in an optimiser's state, and what is to be said of the others.
 
     A state knows its parameters by place alone. Each group is of the selection whose number and
     shapes agree with it; no order of groups is assumed.
     """
     if not isinstance(optimizer, Mapping) or not isinstance(optimizer.get("state"), Mapping):
-        return {}, ["it has no state of an optimiser, so moments start anew"]
+        return [], ["it has no state of an optimiser, so moments start anew"]
     state, groups = optimizer["state"], optimizer.get("param_groups")
     groups = groups if isinstance(groups, Sequence) else []
     selections = list(_selections(parameters))
@@ -146,13 +173,9 @@ def _moments(optimizer: Any, parameters: list[_Parameter]) -> tuple[dict[str, Mo
         if chosen is not None:
             placed |= dict(zip(places, chosen, strict=True))
             used |= {parameter.key for parameter in chosen}
-    found: dict[str, Moments] = {}
-    nameless = 0
-    for place, parameter in placed.items():
-        if place in state:
-            nameless += not parameter.names
-            found |= dict.fromkeys(parameter.names, _of(state[place]))
-    return found, _notes(len(state), sum(place in placed for place in state), nameless)
+    found = [(p, _of(state[place])) for place, p in placed.items() if place in state]
+    nameless = sum(not (parameter.names or parameter.projection) for parameter, _ in found)
+    return found, _notes(len(state), len(found), nameless)
 
 
 def _agrees(
@@ -197,6 +220,6 @@ def _notes(stored: int, placed: int, nameless: int) -> list[str]:
     if nameless:
         notes.append(
             f"moments of {nameless:,} of {stored:,} parameters have nothing here to belong to: "
-            "those of projections, which are parametrised otherwise, or that are never used"
+            "matrices of projections, which are parametrised otherwise, or what is never used"
         )
     return notes

@@ -18,8 +18,8 @@ class Start:
         epoch: finished epochs.
         averaged: weights of the task's model, for their average; empty to start it with the
             model's own.
-        moments: AdamW's state (``step``, ``exp_avg``, ``exp_avg_sq``) of parameters of the model,
-            by their names in it.
+        moments: AdamW's state (``step``, ``exp_avg``, ``exp_avg_sq``) of parameters of the task's
+            first module, by their names in it.
         scaler: the state of the gradients' scaler; empty for a new one.
     """
 
@@ -30,13 +30,13 @@ class Start:
 
 
 def load_moments(
-    optimizer: torch.optim.Optimizer, model: nn.Module, moments: Mapping[str, Moments]
+    optimizer: torch.optim.Optimizer, module: nn.Module, moments: Mapping[str, Moments]
 ) -> int:
-    """Give an optimiser of AdamW's kind its state of a model's parameters; it keeps its rates.
+    """Give an optimiser of AdamW's kind its state of a module's parameters; it keeps its rates.
 
     Args:
-        optimizer: of the model's parameters, among others.
-        model: names them.
+        optimizer: of the module's parameters.
+        module: names them.
         moments: by name; those of no such name or shape are left out.
 
     Returns:
@@ -46,7 +46,7 @@ def load_moments(
         return 0
     fitting = {
         parameter: moments[name]
-        for name, parameter in model.named_parameters()
+        for name, parameter in module.named_parameters()
         if name in moments and moments[name]["exp_avg"].shape == parameter.shape
     }
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -98,9 +98,13 @@ class Trainer:
         # Of a sharded model no process has the whole parameters that moments are of.
         is_whole = self.accelerator.distributed_type != DistributedType.FSDP
         moments = start.moments if is_whole else {}
-        taken = load_moments(self.optimizers[0].optimizer, self.task.model, moments)
-        count = sum(1 for _ in self.task.model.parameters())
-        notes = [f"moments of {taken:,} of the student's {count:,} parameters are taken over"]
+        module = self.task.steps[0].module
+        taken = load_moments(self.optimizers[0].optimizer, module, moments)
+        count = sum(1 for _ in module.parameters())
+        notes = [
+            f"goes on with epoch {start.epoch + 1}; moments of {taken:,} of {count:,} parameters "
+            "are taken over"
+        ]
         if self._ema is not None and start.averaged:
             self._ema.module.load_state_dict(start.averaged)
         elif self._ema is not None:
