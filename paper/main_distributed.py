@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from vkd.classification.config import ClassificationConfig
-from vkd.cli.translation import Translation, run_command, train_by_flags
+from vkd.cli.translation import Translation, check_start_epoch, run_command, train_by_flags
 from vkd.errors import UserError, nearest
 
 FIELDS = {
@@ -63,8 +63,8 @@ OWN = {
     "--student-ckpt": "weights to evaluate, or to start training from",
     "--data-set": f"{' or '.join(DATASETS)} [IMNET]",
     "--output_dir": "run folder",
-    "--resume": "a run folder to go on with",
-    "--start_epoch": "0, as a run folder knows its epoch",
+    "--resume": "a checkpoint of the release (.pth.tar), or a run folder, to go on with",
+    "--start_epoch": "0, or the epoch of --resume",
 }
 LISTS = {"--cutmix-minmax": "smallest and largest side of cutmix's patch, for sides drawn by it"}
 SWITCHES = {
@@ -106,8 +106,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     values = DEFAULTS | given
     values["student"] = _student(flags.student_model)
     values["dataset"] = _dataset(flags.data_set or "IMNET")
-    if flags.start_epoch not in (None, "0"):
-        raise UserError(f"--start_epoch must be 0, found {flags.start_epoch}.")
+    check_start_epoch(flags)
     if flags.cutmix_minmax is not None:
         values["cutmix_min"], values["cutmix_max"] = _sides(flags.cutmix_minmax)
     if flags.unscale_lr:

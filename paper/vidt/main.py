@@ -10,10 +10,15 @@ calls what ``vkd train`` and ``vkd eval`` call. A flag that has no effect is nam
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
-from vkd.cli.translation import Translation, release_bool, run_command, train_by_flags
+from vkd.cli.translation import (
+    Translation,
+    check_start_epoch,
+    release_bool,
+    run_command,
+    train_by_flags,
+)
 from vkd.detection.config import DetectionConfig
 from vkd.errors import UserError, nearest
 
@@ -88,8 +93,8 @@ OWN = {
     "--pre_trained": "weights of the backbone: imagenet for timm's, none, or a file [imagenet]",
     "--sched": f"{' or '.join(SCHEDULES)} [warmupcos]",
     "--dataset_file": "coco or voc [coco]",
-    "--resume": "weights to evaluate, or a run folder to go on with",
-    "--start_epoch": "0, as a run folder knows its epoch",
+    "--resume": "weights to evaluate; a checkpoint of the release or a run folder to go on with",
+    "--start_epoch": "0, or the epoch of --resume",
     "--output_dir": "run folder",
     "--eval": "True to evaluate --resume",
     "--iou_aware": "True to predict each box's overlap",
@@ -132,10 +137,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     values["student"] = _chosen(flags, "backbone_name", BACKBONES, "swin_tiny")
     values["schedule"] = _chosen(flags, "sched", SCHEDULES, "warmupcos")
     _chosen(flags, "dataset_file", {"coco": "coco", "voc": "coco"}, "coco")
-    for name in ("num_feature_levels", "start_epoch"):
-        only = {"num_feature_levels": 4, "start_epoch": 0}[name]
-        if _number(flags, name, int, only) != only:
-            raise UserError(f"--{name} must be {only}, found {getattr(flags, name)}.")
+    if _number(flags, "num_feature_levels", int, 4) != 4:
+        raise UserError(f"--num_feature_levels must be 4, found {flags.num_feature_levels}.")
+    check_start_epoch(flags)
     steps = values["accumulation"]
     if steps < 1 or values["batch_size"] % steps:
         raise UserError(
@@ -250,9 +254,7 @@ def run(arguments: list[str]) -> None:
             raise UserError("--eval True needs --resume, the weights to evaluate.")
         print_metrics(evaluate(flags.resume, "vidt-nano-coco", **values))
     else:
-        if flags.resume and Path(flags.resume).is_file():
-            raise UserError("--resume must be a run folder to go on training, found a file.")
-        train_by_flags(flags, "vidt-nano-coco", values)
+        train_by_flags(flags, "vidt-nano-coco", values, told=("num_classes",))
     end_processes()
 
 

@@ -5,10 +5,10 @@ Imports nothing heavy, so that the command line can check flags before it loads 
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import yaml
 
@@ -136,6 +136,8 @@ class TrainingConfig:
             "checkpoint_every", "rollbacks", "trackers", "log_every",
         ),
     }  # fmt: skip
+    # Fields of weights to start from, which a run that goes on has no use for.
+    STARTS: ClassVar[tuple[str, ...]] = ()
     # Former names of fields, which recipes and flags may still use.
     FORMER: ClassVar[dict[str, str]] = {"tensorboard": "trackers"}
 
@@ -214,6 +216,11 @@ class TrainingConfig:
             return "tensorboard" if text in ("true", "yes", "on", "1") else ""
         return value
 
+    def going_on(self) -> Self:
+        """Return the config without weights to start from, as a run that goes on has its own."""
+        without: dict[str, Any] = dict.fromkeys(self.STARTS, "")
+        return replace(self, **without)
+
     @property
     def tracker_names(self) -> list[str]:
         """The trackers, one by one."""
@@ -271,6 +278,7 @@ class DistillationConfig(TrainingConfig):
     distance: Distance = "smooth_l1"
     feature_weight: float = 0.0
 
+    STARTS: ClassVar[tuple[str, ...]] = ("student_checkpoint",)
     # What the task's methods may compare.
     COMPARABLE: ClassVar[tuple[str, ...]] = ("features",)
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {

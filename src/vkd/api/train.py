@@ -3,20 +3,28 @@
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 from accelerate.utils import set_seed
 from torch import nn
 
+from vkd.api.going_on import check_going_on, start_of
 from vkd.api.networks import check_networks, missing_networks, recipe_of_network, with_checkpoint
 from vkd.config import DistillationConfig, TrainingConfig
 from vkd.errors import FieldError
 from vkd.models.digest import checkpoint_digest
 from vkd.models.factory import HUB
+from vkd.models.training_checkpoint import TrainingCheckpoint
+from vkd.notes import say
 from vkd.recipe import as_config, config_of
 from vkd.recipe import recipe as read_config
 from vkd.reporting.model_card import write_model_card
 from vkd.tasks import check_method, task_of
-from vkd.training.checkpoint import check_sources, open_run_folder, withdrawn_unless_built
+from vkd.training.checkpoint import (
+    check_sources,
+    finished_epochs,
+    open_run_folder,
+    withdrawn_unless_built,
+)
 from vkd.training.optimization import check_training
 from vkd.training.spec import resolve
 from vkd.training.task import Objects, Task
@@ -29,6 +37,7 @@ def train(
     folder: str | Path = "",
     *,
     resume: bool = False,
+    begun: TrainingCheckpoint | None = None,
     show: bool = True,
     student: str | nn.Module | None = None,
     teacher: Any = None,
@@ -45,6 +54,8 @@ def train(
         recipe: name, YAML file, or config.
         folder: the run folder; ``runs/RECIPE`` by default.
         resume: resume the run in the folder from its last checkpoint.
+        begun: what another program's training left, to go on from into a new run folder; see
+            ``vkd.models.training_checkpoint.read_training_checkpoint``.
         show: print progress.
         student: your own network in place of the recipe's, or the name of another.
         teacher: the same, or anything with the interface of ``vkd.teacher.Teacher``.
@@ -62,22 +73,45 @@ def train(
     target = Path(folder or f"runs/{Path(recipe).stem if isinstance(recipe, str) else config.task}")
     _check(config, objects)
     accelerator = make_accelerator(config)
-    with accelerator.main_process_first():
-        # Only the first process may make the folder; the others find the first one's recipe.
-        others = resume or not accelerator.is_main_process
-        is_new = open_run_folder(target, config, others, read_config)
+    is_new = begun is None and _open(target, config, accelerator, resume)
     with withdrawn_unless_built(target, is_new):
-        config = with_networks(config, target, show)
-        # Anew, as the training of a teacher has left its own settings.
-        accelerator = make_accelerator(config)
-        task, cost = _build(config, objects)
+        if begun is None:
+            config = with_networks(config, target, show)
+            # Anew, as the training of a teacher has left its own settings.
+            accelerator = make_accelerator(config)
+        else:
+            _check_begun(config, begun)
+        goes_on = begun is not None or (resume and bool(finished_epochs(target)))
+        task, cost = _build(config.going_on() if goes_on else config, objects)
+    start = start_of(task, begun) if begun else None
+    trainer = Trainer(task, config, target, accelerator, show)
+    if begun and start:
+        # As late as this, so that a checkpoint that does not fit leaves no folder.
+        _open(target, config, accelerator, resume)
+        say(begun.weights.file, [*trainer.begin(start), *begun.notes])
     with accelerator.main_process_first():
         others = resume or not accelerator.is_main_process
         check_sources(target, _sources(config, task), others)
-    metrics = Trainer(task, config, target, accelerator, show).fit(resume)
+    metrics = trainer.fit(resume or begun is not None)
     if accelerator.is_main_process:
         write_model_card(target / "README.md", config, metrics, cost)
     return metrics
+
+
+def _open(folder: Path, config: TrainingConfig, accelerator: Accelerator, resume: bool) -> bool:
+    """Make or open the run folder; return whether this process made it."""
+    with accelerator.main_process_first():
+        # Only the first process may make the folder; the others find the first one's recipe.
+        others = resume or not accelerator.is_main_process
+        return open_run_folder(folder, config, others, read_config)
+
+
+def _check_begun(config: TrainingConfig, begun: TrainingCheckpoint) -> None:
+    check_going_on(config, begun)
+    for network in missing_networks(config):
+        raise FieldError(
+            f"{network.role}_checkpoint", "is needed to go on with training that has one."
+        )
 
 
 def objects_and_names(**given: Any) -> tuple[Objects, dict[str, Any]]:

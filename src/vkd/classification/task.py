@@ -1,7 +1,7 @@
 """Classification as the trainer sees it, and its metrics."""
 
 import json
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import cast
 
@@ -119,12 +119,26 @@ class ClassificationTask(Task):
             found["teacher_store"] = f"{stored.pictures} {stored.teacher_weights}"
         return found
 
-    def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
-        """Return the weight of the feature method's projection, for the report."""
+    def take_projections(self, projections: Mapping[str, Tensor]) -> dict[str, str]:
+        """Take over the matrix ``weight`` (teacher_dim, student_dim), where there is one."""
+        method = self._feature_method
+        if method is None or "weight" not in projections:
+            return {}
+        taken = method.load_projection({"projection": projections["weight"]})
+        return {"weight": f"methods.feature.{taken['projection']}"} if taken else {}
+
+    @property
+    def _feature_method(self) -> Method | None:
         module = cast(ClassificationModule, self.steps[0].module)
         method = dict(module.methods.items()).get("feature")
-        if not isinstance(method, Method):
+        return method if isinstance(method, Method) else None
+
+    def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+        """Return the weight of the feature method's projection, for the report."""
+        method = self._feature_method
+        if method is None:
             return {}
+        module = self.steps[0].module
         return method.saved_projection(module.state_of("methods.feature", states[0]))
 
 

@@ -124,16 +124,72 @@ class Translation:
             raise UserError(flags[error.field] + sentence) from error
 
 
-def train_by_flags(flags: argparse.Namespace, recipe: str, values: dict[str, Any]) -> None:
-    """Train by a recipe changed by ``values``, into ``--output_dir`` or on in ``--resume``."""
+def train_by_flags(
+    flags: argparse.Namespace, recipe: str, values: dict[str, Any], told: tuple[str, ...] = ()
+) -> None:
+    """Train by a recipe changed by ``values``, into ``--output_dir`` or on in ``--resume``.
+
+    Args:
+        flags: ``resume``, ``output_dir`` and ``start_epoch`` among them.
+        recipe: its name.
+        values: fields of the recipe to change.
+        told: fields that no flag sets, and a checkpoint of the release to go on from does.
+
+    Raises:
+        UserError: if ``--resume`` is neither such a checkpoint nor a run folder, or
+            ``--start_epoch`` does not agree with it.
+    """
     from vkd.api.train import train
     from vkd.cli.commands import print_metrics
+    from vkd.models.training_checkpoint import read_training_checkpoint
+    from vkd.training.checkpoint import finished_epochs
 
+    place, folder = Path(flags.resume or ""), flags.output_dir or "output/"
+    resume, begun = bool(flags.resume) and not place.is_file(), None
+    if resume:
+        folder, recipe = flags.resume, _recipe_of_run(place, recipe)
+        _check_start_epoch(flags, {finished_epochs(place) or 0})
+    elif flags.resume:
+        begun = read_training_checkpoint(place)
+        # The release would repeat the epoch of its file; the next one is where it goes on.
+        _check_start_epoch(flags, {begun.epoch, begun.finished})
+        options = begun.weights.options
+        values = values | {name: options[name] for name in told if name in options}
     config = config_of(changed(read_recipe(recipe), values))
-    if flags.resume and not (Path(flags.resume) / "recipe.yaml").is_file():
-        raise UserError(f"--resume must be a run folder, and {flags.resume} holds no run.")
-    folder = flags.resume or flags.output_dir or "output/"
-    print_metrics(train(config, folder, resume=bool(flags.resume)))
+    print_metrics(train(config, folder, resume=resume, begun=begun))
+
+
+def _recipe_of_run(folder: Path, recipe: str) -> str:
+    """The recipe of a run, which has the fields that no flag sets."""
+    own = str(folder / "recipe.yaml")
+    if not Path(own).is_file():
+        raise UserError(
+            f"--resume must be a checkpoint of the release or a run folder, found {folder}."
+        )
+    found, expected = (read_recipe(name)["task"] for name in (own, recipe))
+    if found != expected:
+        raise UserError(f"--resume must be a run of {expected}; {folder} is one of {found}.")
+    return own
+
+
+def check_start_epoch(flags: argparse.Namespace) -> None:
+    """Refuse a ``--start_epoch`` above 0 unless ``--resume`` or evaluation says what it is of.
+
+    Raises:
+        UserError: for such a one, or what is no whole number.
+    """
+    if not (flags.start_epoch or "0").isdecimal():
+        raise UserError(f"--start_epoch must be a whole number, found {flags.start_epoch}.")
+    if not flags.resume:
+        _check_start_epoch(flags, set())
+
+
+def _check_start_epoch(flags: argparse.Namespace, known: set[int]) -> None:
+    found = int(flags.start_epoch or "0")
+    if found and found not in known:
+        expected = " or ".join(map(str, sorted({0, *known})))
+        source = "as --resume has it" if known else "without --resume"
+        raise UserError(f"--start_epoch must be {expected} {source}, found {found}.")
 
 
 def run_command(translation: Translation, run: Callable[[list[str]], None]) -> int:

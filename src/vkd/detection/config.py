@@ -75,6 +75,7 @@ class DetectionConfig(DistillationConfig):
     short_side: int = 800
     long_side: int = 1333
 
+    STARTS: ClassVar[tuple[str, ...]] = (*DistillationConfig.STARTS, "backbone_checkpoint")
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "data": ("dataset", "data_path", "augmentation", "short_side", "long_side"),
         "student": (

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any, cast
@@ -126,6 +126,20 @@ class DetectionTask(Task):
     def sources(self) -> dict[str, str]:
         """Return a digest of the training objects, and of the names of their pictures."""
         return {"data_path": truth_digest(self.splits["train"].ground_truth)}
+
+    def take_projections(self, projections: Mapping[str, Tensor]) -> dict[str, str]:
+        """Take over those of the sets of tokens: the matrix, scale and shift of each."""
+        module = cast(DetectionModule, self.steps[0].module)
+        if module.token_loss is None:
+            return {}
+        taken: dict[str, str] = {}
+        for name, method in module.token_loss.losses.items():
+            start = f"{name}."
+            own = {k.removeprefix(start): v for k, v in projections.items() if k.startswith(start)}
+            if "projection" in own and isinstance(method, Method):
+                found = method.load_projection(own)
+                taken |= {start + p: f"token_loss.losses.{start}{n}" for p, n in found.items()}
+        return taken
 
     def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
         """Return the projections of tokens, as they are trained."""

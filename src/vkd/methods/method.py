@@ -76,6 +76,19 @@ class Method(nn.Module):
         """Return the matrix (T, S) that maps student to teacher features; None without one."""
         return None
 
+    def load_projection(self, weights: Mapping[str, Tensor]) -> dict[str, str]:
+        """Take a projection that was trained elsewhere.
+
+        Args:
+            weights: the orthonormal matrix ``projection`` (T, S), and where it has them the scale
+                ``weight`` and the shift ``bias`` (T,).
+
+        Returns:
+            What was taken, each with the name of this method's parameter; nothing where it has no
+            such projection.
+        """
+        return {}
+
     def saved_projection(self, state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """Return the file ``projection`` of a run, with the matrix ``weight``; none without one.
 

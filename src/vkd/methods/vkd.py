@@ -1,5 +1,6 @@
 """VkD: an orthogonal projection and a normalisation of the teacher's features."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -90,6 +91,29 @@ class VkD(Method):
         student, teacher = needed(signals, self)
         with full_precision(student):
             return self.loss(student.float(), teacher.float())
+
+    @torch.no_grad()
+    def load_projection(self, weights: Mapping[str, Tensor]) -> dict[str, str]:
+        """Take an orthogonal projection that was trained elsewhere, see ``Method``.
+
+        Raises:
+            ValueError: if the matrix is not orthonormal.
+        """
+        outer = self.loss.projection
+        projection = outer.projection if isinstance(outer, ScaledProjection) else outer
+        matrix = weights["projection"]
+        if not isinstance(projection, OrthogonalProjection):
+            return {}
+        if matrix.shape != projection.parameter.shape:
+            return {}
+        projection.load_weight(matrix)
+        own = {"projection": projection.parameter}
+        if isinstance(outer, ScaledProjection) and {"weight", "bias"} <= weights.keys():
+            outer.weight.copy_(weights["weight"])
+            outer.bias.copy_(weights["bias"])
+            own |= {"weight": outer.weight, "bias": outer.bias}
+        names = {id(parameter): name for name, parameter in self.named_parameters()}
+        return {part: names[id(parameter)] for part, parameter in own.items()}
 
     def projection_weight(self) -> Tensor | None:
         """Return the matrix (T, S) of a linear projection; None for ``mlp`` and ``identity``."""

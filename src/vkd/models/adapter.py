@@ -19,6 +19,11 @@ def keep_whole(state: State) -> tuple[State, State]:
     return state, {}
 
 
+def keep_name(state: State) -> Callable[[str], str]:
+    """Return what leaves names as they are, of weights that are each stored once."""
+    return str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
     """Reads one family's checkpoints.
@@ -30,6 +35,8 @@ class Adapter:
             keyword arguments with which it fits them; raises ``UserError`` for shapes of none.
         told_by_flags: the keyword arguments that a release's record of its flags tells, where
             shapes do not.
+        one_name: of weights, what maps the name of each to one of all the names that it is stored
+            under.
         split: the model's weights by our names, and those of the projections that a release trained
             beside it; raises ``UserError`` for projections that lack a part.
     """
@@ -38,4 +45,5 @@ class Adapter:
     dimensions: Mapping[str, int] = field(default_factory=dict)
     architecture: Callable[[State], tuple[str, dict[str, Any]]]
     told_by_flags: Callable[[Mapping[str, Any]], dict[str, Any]] = nothing_told
+    one_name: Callable[[State], Callable[[str], str]] = keep_name
     split: Callable[[State], tuple[State, State]] = keep_whole

@@ -1,6 +1,7 @@
 """Weights files: read once and safely, fitted to models, written."""
 
 import json
+from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,8 @@ class Checkpoint:
         metadata: of a safetensors file: its ``recipe`` as JSON, among others.
         architecture: the name of the model that the weights are of; empty for none of ours.
         options: the keyword arguments with which it fits them.
+        adapter: what knows the family.
+        beside: what the file holds beside weights, by name.
     """
 
     file: Path
@@ -62,6 +65,8 @@ class Checkpoint:
     metadata: dict[str, str] = field(default_factory=dict)
     architecture: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    adapter: Adapter = _OTHER
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -136,27 +141,35 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             what has no meaning.
     """
     file = checkpoint_file(path)
-    stored, home, metadata, flags = _read(file)
+    stored, home, metadata, beside = _read(file)
     if not stored:
         raise UserError(f"{shortened(file, 120)} holds no weights.")
     check_metadata(metadata, file)
     check_tensors(stored, file)
-    adapter, prefix = _recognised(stored, home)
+    adapter, prefix = recognised(stored, home)
     view = below(stored, prefix)
     try:
         check_dimensions(view, adapter.dimensions)
         architecture, options = adapter.architecture(view)
+        flags = beside.get("args")
+        flags = vars(flags) if isinstance(flags, Namespace) else {}
         told = json.loads(metadata.get("options", "{}")) or adapter.told_by_flags(flags)
         state, projections = adapter.split(view)
     except UserError as error:
         raise UserError(f"{shortened(file, 120)}: {error}") from None
     return Checkpoint(
-        file, state, prefix, stored, projections, metadata, architecture, told | options
-    )
+        file, state, prefix, stored, projections, metadata, architecture, told | options, adapter,
+        beside,
+    )  # fmt: skip
 
 
-def _recognised(stored: State, home: str) -> tuple[Adapter, str]:
-    """Whose weights a file holds, and the prefix below which they are."""
+def recognised(stored: State, home: str) -> tuple[Adapter, str]:
+    """Return whose weights a file holds, and the prefix below which they are.
+
+    Args:
+        stored: all tensors of a file by dotted names.
+        home: the prefix of those that are meant.
+    """
     for prefix in unwrappings(stored, home):
         view = below(stored, prefix)
         for adapter in ADAPTERS:
@@ -205,8 +218,8 @@ def read_projection(path: str | Path) -> Tensor:
 
 
 def _read(file: Path) -> tuple[State, str, dict[str, str], dict[str, Any]]:
-    """All tensors of a weights file, the prefix of those that are meant, its metadata, and the
-    flags that a release kept with them."""
+    """All tensors of a weights file, the prefix of those that are meant, its metadata, and what it
+    holds beside weights."""
     try:
         with safe_open(file, framework="pt") as opened:
             names = opened.keys()
@@ -217,8 +230,8 @@ def _read(file: Path) -> tuple[State, str, dict[str, str], dict[str, Any]]:
             raise UserError(f"{file} is not a safetensors file: {error}.") from None
     except OSError as error:
         raise UserError(f"{file} cannot be read: {error.strerror or error}.") from None
-    state, home, flags = read_pickled(file)
-    return state, home, {}, flags
+    state, home, beside = read_pickled(file)
+    return state, home, {}, beside
 
 
 def checkpoint_file(path: str | Path) -> Path:

@@ -29,8 +29,8 @@ _HARMLESS: list[Any] = [
 
 
 def read_pickled(file: Path) -> tuple[State, str, dict[str, Any]]:
-    """Return all tensors of a file by dotted names, the prefix of those that are meant, and the
-    flags of argparse that lie beside them.
+    """Return all tensors of a file by dotted names, the prefix of those that are meant, and
+    what lies beside them, by name.
 
     Raises:
         UserError: if it holds no weights by name, or is none of PyTorch's files, or would run code.
@@ -49,9 +49,10 @@ def read_pickled(file: Path) -> tuple[State, str, dict[str, Any]]:
                 f"{shortened(file, 120)}: {shortened(f'{home}{name}', 60)} is an array of "
                 "something else than plain numbers."
             )
-    flags = saved.get("args")
+    meant = home.split(".")[0]
+    beside = {key: value for key, value in saved.items() if key != meant} if meant else {}
     state = {name: value for name, value in found.items() if isinstance(value, Tensor)}
-    return state, home, vars(flags) if isinstance(flags, argparse.Namespace) else {}
+    return state, home, beside
 
 
 def _described(saved: Any) -> str:

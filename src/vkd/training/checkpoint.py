@@ -215,9 +215,10 @@ def write_whole(file: Path, text: str) -> None:
     os.replace(partial, file)
 
 
-def has_state(folder: Path) -> bool:
-    """Return whether a run folder has a state to go on from."""
-    return bool(_states(folder))
+def finished_epochs(folder: Path) -> int | None:
+    """Return how many epochs the newest state of a run folder has; None where there is none."""
+    states = _states(folder)
+    return _read_progress(states[-1] / _PROGRESS).epoch if states else None
 
 
 def load_state(accelerator: Accelerator, folder: Path) -> Progress:

@@ -199,6 +199,17 @@ class Task(ABC):
         """Return tensors to save beside the weights, by file name, from each step's state."""
         return {}
 
+    def take_projections(self, projections: Mapping[str, Tensor]) -> dict[str, str]:
+        """Take over the projections of a checkpoint of the paper's release, where losses have such.
+
+        Args:
+            projections: as ``vkd.models.checkpoints.Checkpoint`` has them.
+
+        Returns:
+            What was taken, each with the name of the first module's parameter.
+        """
+        return {}
+
     def sources(self) -> dict[str, str]:
         """Return digests of what is trained on, by the field that says where it lies.
 

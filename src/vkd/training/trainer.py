@@ -22,7 +22,7 @@ from vkd.config import TrainingConfig
 from vkd.errors import FieldError, RunError
 from vkd.training.checkpoint import (
     Progress,
-    has_state,
+    finished_epochs,
     load_state,
     rewrite_progress,
     save_state,
@@ -31,6 +31,7 @@ from vkd.training.checkpoint import (
 from vkd.training.optimization import create_optimizer, create_schedule
 from vkd.training.reading import read, watching_workers
 from vkd.training.run_log import RunLog, RunShape
+from vkd.training.start import Start, load_moments
 from vkd.training.step_records import StepRecorder
 from vkd.training.task import Predict, Task
 from vkd.training.trackers import Trackers
@@ -89,6 +90,36 @@ class Trainer:
             create_schedule(o, config, lr, self.updates_per_epoch) for o in optimizers
         ]
         self._recorder = StepRecorder(config.log_every, images)
+
+    def begin(self, start: Start) -> list[str]:
+        """Keep ``start`` as the first state of the run, for ``fit(resume=True)`` to go on from.
+
+        Returns:
+            What was taken over of it, and what could not be.
+        """
+        progress = Progress(start.epoch, start.epoch * self.updates_per_epoch)
+        # Of a sharded model no process has the whole parameters that moments are of.
+        is_whole = self.accelerator.distributed_type != DistributedType.FSDP
+        moments = start.moments if is_whole else {}
+        module = self.task.steps[0].module
+        taken = load_moments(self.optimizers[0].optimizer, module, moments)
+        count = sum(1 for _ in module.parameters())
+        notes = [
+            f"goes on with epoch {start.epoch + 1}; moments of {taken:,} of {count:,} parameters "
+            "are taken over"
+        ]
+        if self._ema is not None and start.averaged:
+            self._ema.module.load_state_dict(start.averaged)
+        elif self._ema is not None:
+            notes.append("it has no averaged weights, so their average starts with the weights")
+        elif start.averaged:
+            notes.append("its averaged weights are left out, as this run averages none")
+        if start.scaler and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(dict(start.scaler))
+        elif start.scaler:
+            notes.append("its scale of gradients is left out, as this run is not in fp16")
+        save_state(self.accelerator, self.folder, progress)
+        return notes
 
     @watching_workers()
     def fit(self, resume: bool = False) -> dict[str, float]:
@@ -253,7 +284,7 @@ class Trainer:
 
     def _roll_back(self, fault: str, progress: Progress, log: RunLog) -> Progress:
         message = f"{fault} in epoch {progress.epoch}"
-        if not has_state(self.folder):
+        if finished_epochs(self.folder) is None:
             raise RunError(
                 f"{message}; lower lr or set clip_grad. There was no checkpoint to go back to yet."
             )

@@ -1,14 +1,15 @@
 """ViDT's published checkpoints, and the backbone's weights to start a body from."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from vkd.models.adapter import Adapter
 from vkd.models.release import orthogonal_weight
-from vkd.models.vidt.names import backbone_name, detector_name
+from vkd.models.vidt.names import backbone_name, detector_name, one_name
 from vkd.models.vidt.variants import COAT, SWIN
 
 _PROJECTOR = re.compile(r"(?:patch|neck_det|body_det)_projector(?:_(\d))?\.(.+)$")
@@ -112,6 +113,10 @@ def told_by_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {name: flags[flag] for name, flag in _FLAGS.items() if flag in flags}
 
 
+def _one_name(state: dict[str, Tensor]) -> Callable[[str], str]:
+    return partial(one_name, shares_heads=not _is_refined(state))
+
+
 def body_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the part of a backbone's weights that a body shares, by its names.
 
@@ -141,5 +146,6 @@ ADAPTER = Adapter(
     },
     architecture=architecture_of,
     told_by_flags=told_by_flags,
+    one_name=_one_name,
     split=split_vidt,
 )

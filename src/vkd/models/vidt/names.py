@@ -42,6 +42,29 @@ _FUSION = (
     ),
 )
 
+# Of one tensor under several names, each name and the one that we know it by.
+_AGAIN = (
+    (re.compile(r"transformer\.decoder\.(?=bbox_embed\.)"), ""),
+    (re.compile(r"backbone\.serial_blocks(\d)\.\d+\.cpe\."), r"backbone.cpe\1."),
+    (
+        re.compile(r"backbone\.serial_blocks(\d)\.\d+\.factoratt_crpe\.crpe\."),
+        r"backbone.crpe\1.",
+    ),
+)
+_HEADS = re.compile(r"(class|bbox|iou)_embed\.\d+\.")
+
+
+def one_name(key: str, shares_heads: bool) -> str:
+    """Return one of all the names that a tensor of a published file is stored under.
+
+    Args:
+        key: any of them.
+        shares_heads: whether all layers have the same heads, as without box refinement.
+    """
+    for pattern, name in _AGAIN:
+        key = pattern.sub(name, key)
+    return _HEADS.sub(r"\1_embed.0.", key) if shares_heads else key
+
 
 def detector_name(key: str) -> str | None:
     """Return the name here of a detector's weight; None for one that is never used."""

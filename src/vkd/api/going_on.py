@@ -1,0 +1,84 @@
+"""Going on with training that the paper's release began."""
+
+import json
+from typing import Any
+
+from vkd.config import TrainingConfig
+from vkd.errors import FieldError, UserError, as_user_error
+from vkd.models.checkpoints import load_checkpoint, recognised
+from vkd.models.fit import check_fit, shortened
+from vkd.models.training_checkpoint import TrainingCheckpoint
+from vkd.notes import say
+from vkd.training.start import Start
+from vkd.training.task import Task
+
+
+def check_going_on(config: TrainingConfig, begun: TrainingCheckpoint) -> None:
+    """Refuse, before anything is built, a checkpoint that a recipe cannot go on from.
+
+    Raises:
+        UserError: if it is of another model, or has no epoch left.
+    """
+    name, found = config.model_names().get("student", ""), begun.weights.architecture
+    if found and name and found != name:
+        raise UserError(_mismatch(begun, found, name))
+    if begun.finished >= config.epochs:
+        raise FieldError(
+            "epochs",
+            f"is {config.epochs}, and {shortened(begun.weights.file, 120)} has finished "
+            f"{begun.finished} epochs; give more to go on.",
+        )
+
+
+def start_of(task: Task, begun: TrainingCheckpoint) -> Start:
+    """Give a task's networks the weights of a checkpoint, and return what its trainer starts with.
+
+    Raises:
+        UserError: if they are of another model than the task's.
+    """
+    _check_kind(task, begun)
+    read = begun.weights
+    load_checkpoint(task.model, read)
+    if begun.averaged:
+        check_fit(task.model, begun.averaged, read.file)
+    with as_user_error("resume"):
+        taken = task.take_projections(read.projections)
+    left = len(read.projections) - len(taken)
+    if left:
+        count = f"{left} of {len(read.projections)} tensors of projections"
+        say(read.file, [f"{count} are left out, as this run's losses have no such projections"])
+    model = task.steps[0].module.deployed
+    moments = {f"{model}.{name}": moment for name, moment in begun.moments.items()}
+    scales = begun.projection_moments
+    return Start(
+        epoch=begun.finished,
+        averaged=begun.averaged,
+        moments=moments | {own: scales[name] for name, own in taken.items() if name in scales},
+        scaler=begun.scaler,
+    )
+
+
+def _check_kind(task: Task, begun: TrainingCheckpoint) -> None:
+    """Compare what a file says of its model with the same of the task's."""
+    state = task.model.state_dict()
+    adapter, _ = recognised(state, "")
+    name, options = adapter.architecture(state)
+    # Of what shapes do not tell, the run's own record.
+    options |= json.loads(task.metadata().get("options", "{}"))
+    theirs = begun.weights.options
+    differing = [key for key in theirs if key in options and theirs[key] != options[key]]
+    if begun.weights.architecture != name or differing:
+        found, asked = (_kind(o, differing) for o in (theirs, options))
+        raise UserError(_mismatch(begun, begun.weights.architecture + found, name + asked))
+
+
+def _kind(options: dict[str, Any], names: list[str]) -> str:
+    shown = ", ".join(f"{name} {options[name]}" for name in names[:3])
+    return f" ({shown})" if shown else ""
+
+
+def _mismatch(begun: TrainingCheckpoint, found: str, asked: str) -> str:
+    return (
+        f"{shortened(begun.weights.file, 120)} is of {found or 'another model'}, and this run is "
+        f"of {asked or 'another model'}; only a run of the same can go on from it."
+    )

@@ -1,0 +1,61 @@
+"""Where a run starts that another program's training began."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Moments = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a trainer starts with, beside the weights that its task's networks have.
+
+    Attributes:
+        epoch: finished epochs.
+        averaged: weights of the task's model, for their average; empty to start it with the
+            model's own.
+        moments: AdamW's state (``step``, ``exp_avg``, ``exp_avg_sq``) of parameters of the task's
+            first module, by their names in it.
+        scaler: the state of the gradients' scaler; empty for a new one.
+    """
+
+    epoch: int
+    averaged: Mapping[str, Tensor] = field(default_factory=dict)
+    moments: Mapping[str, Moments] = field(default_factory=dict)
+    scaler: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load_moments(
+    optimizer: torch.optim.Optimizer, module: nn.Module, moments: Mapping[str, Moments]
+) -> int:
+    """Give an optimiser of AdamW's kind its state of a module's parameters; it keeps its rates.
+
+    Args:
+        optimizer: of the module's parameters.
+        module: names them.
+        moments: by name; those of no such name or shape are left out.
+
+    Returns:
+        How many parameters got theirs; 0 for an optimiser of another kind.
+    """
+    if not isinstance(optimizer, torch.optim.Adam):
+        return 0
+    fitting = {
+        parameter: moments[name]
+        for name, parameter in module.named_parameters()
+        if name in moments and moments[name]["exp_avg"].shape == parameter.shape
+    }
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state = optimizer.state_dict()
+    state["state"] = {
+        # Cloned, as the optimiser writes into what it is given.
+        place: {name: value.clone() for name, value in fitting[parameter].items()}
+        for place, parameter in enumerate(parameters)
+        if parameter in fitting
+    }
+    optimizer.load_state_dict(state)
+    return len(state["state"])
