@@ -90,9 +90,9 @@ def read_training_checkpoint(path: str | Path | Checkpoint) -> TrainingCheckpoin
             f"{shortened(read.file, 120)} is no checkpoint of the release's training to go on "
             f"from: expected its epoch, a whole number from 0; it {found}."
         )
-    found, notes = _moments(read.beside.get("optimizer"), _parameters(read))
-    moments = {name: moment for parameter, moment in found for name in parameter.names}
-    scales = {name: moment for parameter, moment in found for name in parameter.projection}
+    pairs, notes = _moments(read.beside.get("optimizer"), _parameters(read))
+    moments = {name: moment for parameter, moment in pairs for name in parameter.names}
+    scales = {name: moment for parameter, moment in pairs for name in parameter.projection}
     scaler = read.beside.get("scaler")
     return TrainingCheckpoint(
         weights=read,
