@@ -138,3 +138,29 @@ def test_a_run_that_goes_on_needs_no_weights_to_start_from(place, tmp_path):
     train("deit-tiny-imagenet", run, resume=True, show=False, **changes)
     recipe = json.loads(read_checkpoint(run).metadata["recipe"])
     assert recipe["student_checkpoint"] == str(start)
+
+
+def test_the_step_after_is_adamws_by_hand(place, tmp_path):
+    file = place / "deit_ti_distilled-training.pth"
+    begun, name, rate, decay = begun_of(place), "patch_embed.proj.weight", 1e-3, 0.05
+    run = tmp_path / "run"
+    # One update, as all images are one batch, at a rate that does not change.
+    went_on(
+        place, run, begun, batch_size=24, lr=rate, min_lr=rate, lr_reference_batch=0,
+        weight_decay=decay, clip_grad=0.0,
+    )  # fmt: skip
+    before = read_checkpoint(file).state[name].double()
+    old = {key: value.double() for key, value in begun.moments[name].items()}
+    entries = optimizer_of(run)["state"].values()
+    (new,) = (entry for entry in entries if entry["exp_avg"].shape == before.shape)
+    first, second = new["exp_avg"].double(), new["exp_avg_sq"].double()
+    # The gradient is what the first moment moved by; the second must have moved by its square.
+    gradient = (first - 0.9 * old["exp_avg"]) / 0.1
+    assert gradient.abs().max() > 0
+    expected = 0.999 * old["exp_avg_sq"] + 0.001 * gradient**2
+    torch.testing.assert_close(second, expected, rtol=1e-3, atol=1e-14)
+    count = float(old["step"]) + 1
+    step = first / (1 - 0.9**count) / ((second / (1 - 0.999**count)).sqrt() + 1e-8)
+    after = load_file(run / "model.safetensors")[name].double()
+    torch.testing.assert_close(after, before * (1 - rate * decay) - rate * step, rtol=0, atol=1e-7)
+    assert (after - before).abs().max() > 1e-4

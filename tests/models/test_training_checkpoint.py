@@ -119,6 +119,20 @@ def test_a_group_of_other_parameters_is_left_out_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "groups", [None, 3, [], [None], [{}], [{"params": 3}], [{"params": "ab"}], [{"params": [[]]}]]
+)
+def test_what_is_no_group_is_left_out(tmp_path, groups):
+    file, _, _ = training_file("vidt_nano_wo_neck", tmp_path, "vidt")
+
+    def spoiled(content):
+        content["optimizer"]["param_groups"] = groups
+
+    begun = _with_groups(file, spoiled)
+    assert begun.moments == {}
+    assert "are not taken over" in begun.notes[0]
+
+
+@pytest.mark.parametrize(
     "entry",
     [{}, {"step": "x"}, {"step": 1.0, "exp_avg": torch.zeros(3), "exp_avg_sq": torch.zeros(3)}, 7],
 )

@@ -1,8 +1,11 @@
 """Running commands: in processes of their own, and in this one."""
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -64,6 +67,30 @@ def launch_release(script, *arguments, processes=1, port=12349):
     launcher += (f"--nproc_per_node={processes}",)
     file = PAPER / script
     return run_python(*launcher, file.name, *arguments, cwd=file.parent)
+
+
+def kill_release(script, *arguments, until):
+    """Run a command of the release in a process, and kill it once a file or folder is there.
+
+    Returns:
+        What it wrote on standard error before.
+    """
+    file = PAPER / script
+    command = [sys.executable, file.name, *map(str, arguments)]
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=errors, cwd=file.parent, env=ENVIRONMENT
+        ) as process,
+    ):
+        while process.poll() is None and not until.exists():
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        errors.seek(0)
+        text = errors.read()
+    assert process.returncode == -signal.SIGKILL, text
+    return text
 
 
 def _captured(arguments, run, cwd):

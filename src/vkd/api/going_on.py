@@ -1,14 +1,14 @@
 """Going on with training that the paper's release began."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError, UserError, as_user_error
-from vkd.models.checkpoints import load_checkpoint, recognised
+from vkd.models.checkpoints import recognised
 from vkd.models.fit import check_fit, shortened
 from vkd.models.training_checkpoint import TrainingCheckpoint
-from vkd.notes import say
 from vkd.training.start import Start
 from vkd.training.task import Task
 
@@ -30,32 +30,59 @@ def check_going_on(config: TrainingConfig, begun: TrainingCheckpoint) -> None:
         )
 
 
-def start_of(task: Task, begun: TrainingCheckpoint) -> Start:
-    """Give a task's networks the weights of a checkpoint, and return what its trainer starts with.
+def start_of(
+    task: Task, config: TrainingConfig, begun: TrainingCheckpoint
+) -> tuple[Start, list[str]]:
+    """Give a task's networks the weights of a checkpoint.
+
+    Args:
+        task: built without weights to start from.
+        config: the recipe.
+        begun: of the same model.
+
+    Returns:
+        What the task's trainer starts with, and what is to be said of the rest.
 
     Raises:
-        UserError: if they are of another model than the task's.
+        UserError: if the weights are of another model than the task's.
     """
     _check_kind(task, begun)
     read = begun.weights
-    load_checkpoint(task.model, read)
-    if begun.averaged:
-        check_fit(task.model, begun.averaged, read.file)
+    state = read.fitted(task.model.state_dict()).state
+    check_fit(task.model, state, read.file)
+    task.model.load_state_dict(state)
+    averaged = begun.averaged if config.ema_decay else {}
+    if averaged:
+        check_fit(task.model, averaged, read.file)
     with as_user_error("resume"):
         taken = task.take_projections(read.projections)
-    left = len(read.projections) - len(taken)
-    if left:
-        count = f"{left} of {len(read.projections)} tensors of projections"
-        say(read.file, [f"{count} are left out, as this run's losses have no such projections"])
     model = task.steps[0].module.deployed
     moments = {f"{model}.{name}": moment for name, moment in begun.moments.items()}
     scales = begun.projection_moments
-    return Start(
+    start = Start(
         epoch=begun.finished,
-        averaged=begun.averaged,
+        averaged=averaged,
         moments=moments | {own: scales[name] for name, own in taken.items() if name in scales},
         scaler=begun.scaler,
     )
+    return start, [*_left_out(config, begun, len(taken)), *begun.notes]
+
+
+def _left_out(config: TrainingConfig, begun: TrainingCheckpoint, taken: int) -> list[str]:
+    """What is to be said of weights that are not taken, when so many tensors of projections are."""
+    notes = []
+    count = len(begun.weights.projections)
+    if taken < count:
+        notes.append(
+            f"{count - taken} of {count} tensors of projections are left out, as this run's losses "
+            "have no such projections"
+        )
+    if begun.averaged and not config.ema_decay:
+        notes.append("its averaged weights are left out, as this run averages none")
+    unread = [f"{name} {asdict(config)[name]}" for name in config.STARTS if asdict(config)[name]]
+    if unread:
+        notes.append(f"{', '.join(unread)} is not loaded, as the weights are the file's")
+    return notes
 
 
 def _check_kind(task: Task, begun: TrainingCheckpoint) -> None:
@@ -65,7 +92,8 @@ def _check_kind(task: Task, begun: TrainingCheckpoint) -> None:
     name, options = adapter.architecture(state)
     # Of what shapes do not tell, the run's own record.
     options |= json.loads(task.metadata().get("options", "{}"))
-    theirs = begun.weights.options
+    told = begun.weights.options.items()
+    theirs = {name: list(v) if isinstance(v, tuple) else v for name, v in told}
     differing = [key for key in theirs if key in options and theirs[key] != options[key]]
     if begun.weights.architecture != name or differing:
         found, asked = (_kind(o, differing) for o in (theirs, options))

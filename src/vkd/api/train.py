@@ -83,12 +83,12 @@ def train(
             _check_begun(config, begun)
         goes_on = begun is not None or (resume and bool(finished_epochs(target)))
         task, cost = _build(config.going_on() if goes_on else config, objects)
-    start = start_of(task, begun) if begun else None
+    start = start_of(task, config, begun) if begun else None
     trainer = Trainer(task, config, target, accelerator, show)
     if begun and start:
         # As late as this, so that a checkpoint that does not fit leaves no folder.
         _open(target, config, accelerator, resume)
-        say(begun.weights.file, [*trainer.begin(start), *begun.notes])
+        say(begun.weights.file, [*trainer.begin(start[0]), *start[1]])
     with accelerator.main_process_first():
         others = resume or not accelerator.is_main_process
         check_sources(target, _sources(config, task), others)

@@ -17,6 +17,7 @@ from vkd.models.wrappers import below
 
 Moments = dict[str, Tensor]
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_SCALER = {"scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker"}
 _AVERAGED = "student_ema."
 _BODY = "backbone."
 # Of the floating-point tensors in a state, those that are no parameters.
@@ -90,16 +91,17 @@ def read_training_checkpoint(path: str | Path | Checkpoint) -> TrainingCheckpoin
             f"{shortened(read.file, 120)} is no checkpoint of the release's training to go on "
             f"from: expected its epoch, a whole number from 0; it {found}."
         )
-    placed, notes = _moments(read.beside.get("optimizer"), _parameters(read))
-    moments = {name: moment for parameter, moment in placed for name in parameter.names}
-    scales = {name: moment for parameter, moment in placed for name in parameter.projection}
+    pairs, notes = _moments(read.beside.get("optimizer"), _parameters(read))
+    moments = {name: moment for parameter, moment in pairs for name in parameter.names}
+    scales = {name: moment for parameter, moment in pairs for name in parameter.projection}
     scaler = read.beside.get("scaler")
+    scaler = dict(scaler) if isinstance(scaler, Mapping) else {}
     return TrainingCheckpoint(
         weights=read,
         averaged=_averaged(read),
         moments=moments,
         projection_moments=scales,
-        scaler=dict(scaler) if isinstance(scaler, Mapping) else {},
+        scaler=scaler if scaler.keys() >= _SCALER else {},
         epoch=epoch,
         notes=notes,
     )
@@ -168,7 +170,7 @@ def _moments(
     placed: dict[int, _Parameter] = {}
     used: set[str] = set()
     for group in groups:
-        places = list(group.get("params", ())) if isinstance(group, Mapping) else []
+        places = _places(group)
         chosen = next((s for s in selections if _agrees(places, s, state, used)), None)
         if chosen is not None:
             placed |= dict(zip(places, chosen, strict=True))
@@ -178,8 +180,15 @@ def _moments(
     return found, _notes(len(state), len(found), nameless)
 
 
+def _places(group: Any) -> list[int]:
+    """The places of a group's parameters; none of what is no group."""
+    places = group.get("params") if isinstance(group, Mapping) else None
+    is_group = isinstance(places, Sequence) and all(isinstance(place, int) for place in places)
+    return list(places) if is_group and places is not None else []
+
+
 def _agrees(
-    places: list[Any], selection: list[_Parameter], state: Mapping[Any, Any], used: set[str]
+    places: list[int], selection: list[_Parameter], state: Mapping[Any, Any], used: set[str]
 ) -> bool:
     """Whether a group can be of some parameters, none of which is of another group."""
     if not places or len(places) != len(selection):

@@ -104,16 +104,14 @@ class Trainer:
         module = self.task.steps[0].module
         taken = load_moments(self.optimizers[0].optimizer, module, moments)
         count = sum(1 for _ in module.parameters())
-        notes = [
-            f"goes on with epoch {start.epoch + 1}; moments of {taken:,} of {count:,} parameters "
-            "are taken over"
-        ]
+        moved = f"moments of {taken:,} of {count:,} parameters are taken over"
+        if start.moments and not taken:
+            moved += "; they are for AdamW's kind, and for models that are not sharded"
+        notes = [f"goes on with epoch {start.epoch + 1}", moved]
         if self._ema is not None and start.averaged:
             self._ema.module.load_state_dict(start.averaged)
         elif self._ema is not None:
             notes.append("it has no averaged weights, so their average starts with the weights")
-        elif start.averaged:
-            notes.append("its averaged weights are left out, as this run averages none")
         if start.scaler and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(dict(start.scaler))
         elif start.scaler:
