@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vkd.cli.release_logs import vidt_logs
 from vkd.cli.translation import Translation, release_bool, run_command, train_by_flags
 from vkd.detection.config import DetectionConfig
 from vkd.errors import UserError, nearest
@@ -248,7 +249,7 @@ def run(arguments: list[str]) -> None:
     else:
         if flags.resume and Path(flags.resume).is_file():
             raise UserError("--resume must be a run folder to go on training, found a file.")
-        train_by_flags(flags, "vidt-nano-coco", values)
+        train_by_flags(flags, "vidt-nano-coco", values, vidt_logs)
     end_processes()
 
 

@@ -1,5 +1,6 @@
 """``vkd.train``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vkd.recipe import as_config
 from vkd.reporting.model_card import write_model_card
 from vkd.tasks import check_method, task_of
 from vkd.training.checkpoint import check_sources, open_run_folder
+from vkd.training.extra_log import ExtraLog
 from vkd.training.optimization import check_training
 from vkd.training.spec import resolve
 from vkd.training.task import Objects, Task
@@ -33,6 +35,7 @@ def train(
     teacher: Any = None,
     loss: Any = None,
     data: Any = None,
+    logs: Sequence[ExtraLog] = (),
     **changes: Any,
 ) -> dict[str, float]:
     """Train by a recipe into a run folder and return the validation metrics.
@@ -50,6 +53,7 @@ def train(
         loss: your own method: called with ``vkd.methods.method.Sizes``, it returns a module that
             maps ``Signals`` to a scalar; a subclass of ``vkd.methods.method.Method`` does.
         data: your own splits, see ``vkd.splits_of``.
+        logs: files to write in the run folder beside our own records, in other formats.
         **changes: fields of the recipe to change, for example ``epochs=3``.
 
     Raises:
@@ -71,7 +75,7 @@ def train(
     with accelerator.main_process_first():
         others = resume or not accelerator.is_main_process
         check_sources(target, _sources(config, task), others)
-    metrics = Trainer(task, config, target, accelerator, show).fit(resume)
+    metrics = Trainer(task, config, target, accelerator, show, logs).fit(resume)
     if accelerator.is_main_process:
         write_model_card(target / "README.md", config, metrics, cost)
     return metrics

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -10,6 +10,7 @@ from vkd.cli.command import report_error, show_log
 from vkd.config import TrainingConfig
 from vkd.errors import RunError, UserError, nearest
 from vkd.recipe import changed, config_of, read_recipe
+from vkd.training.extra_log import ExtraLog
 
 
 class _Parser(argparse.ArgumentParser):
@@ -107,14 +108,27 @@ class Translation:
         return flags, {name: v for name in names if (v := getattr(flags, name)) is not None}
 
 
-def train_by_flags(flags: argparse.Namespace, recipe: str, values: dict[str, Any]) -> None:
-    """Train by a recipe changed by ``values``, into ``--output_dir`` or on in ``--resume``."""
+def train_by_flags(
+    flags: argparse.Namespace,
+    recipe: str,
+    values: dict[str, Any],
+    logs_of: Callable[[Any], Sequence[ExtraLog]],
+) -> None:
+    """Train by a recipe changed by ``values``, into ``--output_dir`` or on in ``--resume``.
+
+    Args:
+        flags: of the command.
+        recipe: its name.
+        values: fields to change.
+        logs_of: ``(config) -> logs`` that the run writes beside our own records.
+    """
     from vkd.api.train import train
     from vkd.cli.commands import print_metrics
 
     config = config_of(changed(read_recipe(recipe), values))
     folder = flags.resume or flags.output_dir or "output/"
-    print_metrics(train(config, folder, resume=bool(flags.resume)))
+    logs = logs_of(config)
+    print_metrics(train(config, folder, resume=bool(flags.resume), logs=logs))
 
 
 def run_command(program: str, run: Callable[[list[str]], None]) -> int:
