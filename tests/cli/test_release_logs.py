@@ -12,13 +12,10 @@ from vkd.training.extra_log import RunShape
 SHAPE = RunShape(epochs=3, steps=20, updates=10, parameters=123, metric="AP")
 # Of the release's own parsers of options.
 COEFFICIENTS = {"loss_ce": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0, "loss_iouaware": 2.0}
-PERCENT = dict(
-    zip(
-        "AP AP50 AP75 APsmall APmedium APlarge AR1 AR10 AR100 ARsmall ARmedium ARlarge".split(),
-        [43.0, 62.3, 46.2, 24.8, 45.3, 60.1, 34.0, 55.0, 58.0, -1, 62.0, 79.0],
-        strict=True,
-    )
-)
+PERCENT = {
+    "AP": 43.0, "AP50": 62.3, "AP75": 46.2, "APsmall": 24.8, "APmedium": 45.3, "APlarge": 60.1,
+    "AR1": 34.0, "AR10": 55.0, "AR100": 58.0, "ARsmall": -1, "ARmedium": 62.0, "ARlarge": 79.0,
+}  # fmt: skip
 
 
 def detection_record(**more):

@@ -1,6 +1,7 @@
 """Every kind of detector is exported, evaluated in ONNX, and asked for boxes."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from vkd import create_model
-from vkd.models.checkpoints import read_checkpoint
+from vkd.recipe import recipe
 
 SIZE = (64, 80)
 KINDS = {
@@ -23,7 +24,7 @@ KINDS = {
 
 @pytest.fixture(scope="module", params=KINDS)
 def saved(request, tmp_path_factory):
-    """A detector of random weights, and its checkpoint with what shapes cannot tell."""
+    """A detector of random weights, and its checkpoint as a run writes it."""
     name, options = KINDS[request.param]
     torch.manual_seed(0)
     model = create_model(name, **options).eval()
@@ -31,7 +32,11 @@ def saved(request, tmp_path_factory):
     for parameter in model.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)
     file = tmp_path_factory.mktemp("kind") / "weights.safetensors"
-    metadata = {"architecture": name, "options": json.dumps(model.untold_options())}
+    config = recipe("vidt-nano-coco", student=name, short_side=64, long_side=96, device="cpu")
+    metadata = {
+        "architecture": name, "recipe": json.dumps(asdict(config)),
+        "options": json.dumps(model.untold_options()),
+    }  # fmt: skip
     state = {key: value.clone() for key, value in model.state_dict().items()}
     save_file(state, file, metadata)
     return model, file
@@ -43,7 +48,7 @@ def test_onnx_gives_the_same_outputs_for_other_numbers_of_images(saved, tmp_path
 
     model, file = saved
     target = tmp_path / "detector.onnx"
-    size = ("--height", SIZE[0], "--width", SIZE[1], "--recipe", "vidt-nano-coco")
+    size = ("--height", SIZE[0], "--width", SIZE[1])
     done = vkd("export", "--checkpoint", file, target, *size)
     assert done.returncode == 0, done.stderr
     session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
@@ -62,15 +67,13 @@ def test_onnx_gives_the_same_outputs_for_other_numbers_of_images(saved, tmp_path
 def test_predict_answers_best_first(saved, coco, vkd):
     model, file = saved
     pictures = sorted((coco / "val2017").glob("*.jpg"))[:2]
-    done = vkd("predict", "--checkpoint", file, "--recipe", "vidt-nano-coco", "--threshold", 0,
-               "--short-side", 64, "--device", "cpu", *pictures)  # fmt: skip
+    done = vkd("predict", "--checkpoint", file, "--threshold", 0, *pictures)
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in done.stdout.splitlines()]
     assert [Path(record["image"]) for record in records] == pictures
-    queries = model.num_det_tokens
+    queries = model.backbone.det_token.shape[1]
     for record in records:
         scores = [found["score"] for found in record["detections"]]
         assert scores == sorted(scores, reverse=True)
         assert 0 < scores[0] <= 1
         assert len(scores) <= (queries if model.softmax else 100)
-    assert read_checkpoint(file).metadata["architecture"]
