@@ -17,8 +17,6 @@ KINDS = {
     "without neck": ("vidt_digits", {"architecture": "vidt_wo_neck"}),
     "fusion": ("vidt_digits", {"fusion": True}),
     "plain": ("vidt_digits", {"box_refinement": False}),
-    "overlap and patches": ("vidt_digits", {"iou_aware": True, "token_label": True}),
-    "earlier stages": ("vidt_digits", {"cross_stages": (2, 3)}),
 }
 
 
