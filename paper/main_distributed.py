@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from vkd.classification.config import ClassificationConfig
+from vkd.cli.release_logs import deit_logs
 from vkd.cli.translation import Translation, check_start_epoch, run_command, train_by_flags
 from vkd.errors import UserError, nearest
 
@@ -50,6 +51,7 @@ DEFAULTS: dict[str, Any] = {
     "mixup_probability": 1.0, "mixup_switch_probability": 0.5, "mixup_mode": "batch",
     "label_smoothing": 0.1, "color_jitter": 0.3, "feature_weight": 1.0, "logit_weight": 1.0,
     "augmentation": "three-augment", "crop": "random", "seed": 14159265,
+    "log_every": 10,
 }  # fmt: skip
 DATASETS = {"IMNET": "folder", "CIFAR": "cifar100"}
 # Names of the release, by those of timm.
@@ -173,7 +175,7 @@ def run(arguments: list[str]) -> None:
             raise UserError(f"{name} needs --student-ckpt, the weights to evaluate.")
         print_metrics(evaluate(weights, recipe, **values))
     else:
-        train_by_flags(flags, recipe, values)
+        train_by_flags(flags, recipe, values, lambda _: deit_logs())
     end_processes()
 
 

@@ -12,6 +12,7 @@ import argparse
 import sys
 from typing import Any
 
+from vkd.cli.release_logs import vidt_logs
 from vkd.cli.translation import (
     Translation,
     check_start_epoch,
@@ -254,7 +255,7 @@ def run(arguments: list[str]) -> None:
             raise UserError("--eval True needs --resume, the weights to evaluate.")
         print_metrics(evaluate(flags.resume, "vidt-nano-coco", **values))
     else:
-        train_by_flags(flags, "vidt-nano-coco", values, told=("num_classes",))
+        train_by_flags(flags, "vidt-nano-coco", values, vidt_logs, told=("num_classes",))
     end_processes()
 
 

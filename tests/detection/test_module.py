@@ -39,3 +39,20 @@ def test_channels_last_reaches_weights_and_images(channels_last):
 def test_compile_reaches_the_detector(compiled, compile):
     module = module_of(compile=compile)
     assert compiled == ([module.student] if compile else [])
+
+
+@pytest.mark.parametrize("auxiliary", [True, False])
+def test_measures_are_the_layers_of_the_terms(auxiliary):
+    torch.manual_seed(0)
+    module = module_of(auxiliary_losses=auxiliary)
+    assert module.measures() == {}
+    target = {"labels": torch.tensor([1]), "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]])}
+    terms = module({"images": [torch.randn(3, 64, 64)] * 2, "targets": [target] * 2})
+    found = module.measures()
+    assert not any(value.requires_grad for value in found.values())
+    weights = module.config.loss_weights()
+    for kind, term in terms.items():
+        layers = [value for name, value in found.items() if name.split(".")[0] == kind]
+        assert len(layers) == (4 if auxiliary else 1)
+        torch.testing.assert_close(weights[kind] * sum(layers), term.detach())
+    assert found["class_error"] in (0, 50, 100)

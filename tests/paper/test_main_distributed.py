@@ -53,6 +53,11 @@ def test_the_releases_train_command_runs(photographs, files, tmp_path):
     record = read_metrics(tmp_path / "output")[0]
     assert set(record["train"]) == {"feature", "logit", "label", "loss"}
     assert record["updates"] == 3
+    rows = (tmp_path / "output" / "r0_val.csv").read_text().splitlines()
+    accuracy, top5 = (record["validation"][name] for name in ("accuracy", "top5"))
+    assert rows == ["epoch,acc1,acc5", f"0,{accuracy:.5f},{top5:.5f}"]
+    assert f" * Acc@1 {accuracy:.3f} Acc@5 {top5:.3f}" in done.stdout
+    assert (tmp_path / "output" / "r0_train.csv").read_text().startswith("epoch,itr,xe_loss,")
     assert record["lr"] < 5e-4 * 8 / 512 + 1e-9
     # What two processes measured together is what one measures.
     alone = evaluate(str(tmp_path / "output"), device="cpu")

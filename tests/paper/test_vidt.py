@@ -49,10 +49,27 @@ def test_the_releases_train_command_runs(coco, tmp_path):
     record = read_metrics(tmp_path / "swin_nano")[0]
     assert set(record["train"]) == {"class", "box", "giou", "feature", "loss"}
     assert record["updates"] == 2
+    check_log(tmp_path / "swin_nano", record)
+    assert done.stdout.count("Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all") == 1
     weights = load_file(tmp_path / "swin_nano" / "model.safetensors")
     assert weights.keys() == create_model("vidt_nano").state_dict().keys()
     projections = load_file(tmp_path / "swin_nano" / "token-projections.safetensors")
     assert sum(name.endswith("projection.parameter") for name in projections) == 6
+
+
+def check_log(folder, record):
+    """``log.txt`` says what our record does, in the release's keys."""
+    (line,) = (folder / "log.txt").read_text().splitlines()
+    found = json.loads(line)
+    for kind, name in (("class", "loss_ce"), ("box", "loss_bbox"), ("giou", "loss_giou")):
+        layers = [found[f"train_{name}{layer}"] for layer in ("", *(f"_{i}" for i in range(6)))]
+        assert sum(layers) == pytest.approx(record["train"][kind], rel=1e-4)
+        assert f"train_{name}_6" not in found
+    assert found["train_loss"] == pytest.approx(record["train"]["loss"])
+    assert found["train_lr"] == pytest.approx(1e-4)
+    assert 0 <= found["train_class_error"] <= 100
+    assert len(found["test_coco_eval_bbox"]) == 12
+    assert found["epoch"] == 0
 
 
 def with_coco_names(folder, copy):

@@ -6,7 +6,8 @@ import os
 import pytest
 
 from vkd.recipe import recipe
-from vkd.training.run_log import RunLog, RunShape
+from vkd.training.extra_log import ExtraLog, RunShape
+from vkd.training.run_log import RunLog
 from vkd.training.trackers import Trackers
 
 FILES = ("metrics.jsonl", "steps.jsonl")
@@ -22,11 +23,11 @@ def run(tmp_path):
     return tmp_path
 
 
-def resumed_log(folder, epoch, updates):
+def resumed_log(folder, epoch, updates, extra=()):
     config = recipe("digits", trackers="")
-    shape = RunShape(epochs=5, steps=4, metric="accuracy")
+    shape = RunShape(epochs=5, steps=4, updates=4, parameters=7, metric="accuracy")
     trackers = Trackers(config, folder, epoch, {})
-    return RunLog(folder, shape, trackers, epoch=epoch, updates=updates, show=False)
+    return RunLog(folder, shape, trackers, extra=extra, epoch=epoch, updates=updates, show=False)
 
 
 def test_resuming_drops_what_came_after_the_checkpoint(run):
@@ -63,3 +64,29 @@ def test_half_a_last_line_is_no_record(run):
         file.write('{"update": 13, "ter')
     resumed_log(run, 3, 12)
     assert len((run / "steps.jsonl").read_text().splitlines()) == 12
+
+
+def made_lines(record, updates, shape):
+    places = [shape.place(update["update"]) for update in updates]
+    return [f"{record['epoch']}: {places}"]
+
+
+def test_an_extra_log_follows_the_records_through_resuming_and_going_back(run):
+    extra = ExtraLog(file="extra.txt", header="head", lines=made_lines)
+    log = resumed_log(run, 2, 8, [extra])
+
+    def lines():
+        return (run / "extra.txt").read_text().splitlines()
+
+    first = ["head", *(f"{e + 1}: {[(e, i) for i in range(4)]}" for e in range(2))]
+    assert lines() == first
+    log.update({"update": 9})
+    log.update({"update": 11})
+    assert lines() == first
+    log.epoch({"epoch": 3, "updates": 12, "lr": 1.0, "train": {}})
+    assert lines() == [*first, "3: [(2, 0), (2, 2)]"]
+    log.rewind(1, 4)
+    assert lines() == first[:2]
+    log.update({"update": 5})
+    log.epoch({"epoch": 2, "updates": 8, "lr": 1.0, "train": {}})
+    assert lines() == [*first[:2], "2: [(1, 0)]"]

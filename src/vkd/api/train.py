@@ -1,5 +1,6 @@
 """``vkd.train``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from vkd.training.checkpoint import (
     open_run_folder,
     withdrawn_unless_built,
 )
+from vkd.training.extra_log import ExtraLog
 from vkd.training.optimization import check_training
 from vkd.training.spec import resolve
 from vkd.training.task import Objects, Task
@@ -43,6 +45,7 @@ def train(
     teacher: Any = None,
     loss: Any = None,
     data: Any = None,
+    logs: Sequence[ExtraLog] = (),
     **changes: Any,
 ) -> dict[str, float]:
     """Train by a recipe into a run folder and return the validation metrics.
@@ -62,6 +65,7 @@ def train(
         loss: your own method: called with ``vkd.methods.method.Sizes``, it returns a module that
             maps ``Signals`` to a scalar; a subclass of ``vkd.methods.method.Method`` does.
         data: your own splits, see ``vkd.splits_of``.
+        logs: files to write in the run folder beside our own records, in other formats.
         **changes: fields of the recipe to change, for example ``epochs=3``.
 
     Raises:
@@ -84,7 +88,7 @@ def train(
         goes_on = begun is not None or (resume and bool(finished_epochs(target)))
         task, cost = _build(config.going_on() if goes_on else config, objects)
     start = start_of(task, config, begun) if begun else None
-    trainer = Trainer(task, config, target, accelerator, show)
+    trainer = Trainer(task, config, target, accelerator, show, logs)
     if begun and start:
         # As late as this, so that a checkpoint that does not fit leaves no folder.
         _open(target, config, accelerator, resume)

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,6 +12,7 @@ from vkd.cli.command import report_error, show_log
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError, UserError, nearest
 from vkd.recipe import changed, config_of, read_recipe
+from vkd.training.extra_log import ExtraLog
 
 
 class _Parser(argparse.ArgumentParser):
@@ -125,7 +126,11 @@ class Translation:
 
 
 def train_by_flags(
-    flags: argparse.Namespace, recipe: str, values: dict[str, Any], told: tuple[str, ...] = ()
+    flags: argparse.Namespace,
+    recipe: str,
+    values: dict[str, Any],
+    logs_of: Callable[[Any], Sequence[ExtraLog]],
+    told: tuple[str, ...] = (),
 ) -> None:
     """Train by a recipe changed by ``values``, into ``--output_dir`` or on in ``--resume``.
 
@@ -133,6 +138,7 @@ def train_by_flags(
         flags: ``resume``, ``output_dir`` and ``start_epoch`` among them.
         recipe: its name.
         values: fields of the recipe to change.
+        logs_of: ``(config) -> logs`` that the run writes beside our own records.
         told: fields that no flag sets, and a checkpoint of the release to go on from does.
 
     Raises:
@@ -156,7 +162,8 @@ def train_by_flags(
         options = begun.weights.options
         values = values | {name: options[name] for name in told if name in options}
     config = config_of(changed(read_recipe(recipe), values))
-    print_metrics(train(config, folder, resume=resume, begun=begun))
+    logs = logs_of(config)
+    print_metrics(train(config, folder, resume=resume, begun=begun, logs=logs))
 
 
 def _recipe_of_run(folder: Path, recipe: str) -> str:

@@ -11,8 +11,25 @@ from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss, sigm
 from vkd.detection.matching import ALPHA, GAMMA, STANDARD, Match, Rules, Targets, match
 
 
-def detection_losses(
+def match_layers(
     outputs: dict[str, Any], targets: Targets, rules: Rules = STANDARD
+) -> list[list[Match]]:
+    """Return the matches of each layer in order, the last one's last; see ``detection_losses``."""
+    layers = _layers(outputs)
+    logits = torch.stack([layer["pred_logits"] for layer in layers])
+    boxes = torch.stack([layer["pred_boxes"] for layer in layers])
+    return match(logits, boxes, targets, rules)
+
+
+def _layers(outputs: dict[str, Any]) -> list[dict[str, Tensor]]:
+    return [*outputs.get("aux_outputs", []), outputs]
+
+
+def detection_losses(
+    outputs: dict[str, Any],
+    targets: Targets,
+    rules: Rules = STANDARD,
+    matches: list[list[Match]] | None = None,
 ) -> list[dict[str, Tensor]]:
     """Return the unweighted losses ``class``, ``box``, ``giou`` (and ``iou`` where predicted).
 
@@ -23,16 +40,33 @@ def detection_losses(
         outputs: of a ``ViDT`` in training.
         targets: ``labels`` (K,) and ``boxes`` (K, 4) of each image.
         rules: of matching, and of the loss ``class``.
+        matches: of ``match_layers``, where they are known already.
     """
-    layers = [*outputs.get("aux_outputs", []), outputs]
-    logits = torch.stack([layer["pred_logits"] for layer in layers])
-    boxes = torch.stack([layer["pred_boxes"] for layer in layers])
-    count = mean_count(targets, boxes.device)
-    matches = match(logits, boxes, targets, rules)
+    if matches is None:
+        matches = match_layers(outputs, targets, rules)
+    count = mean_count(targets, outputs["pred_logits"].device)
     return [
         _layer_losses(layer, targets, matched, count, rules)
-        for layer, matched in zip(layers, matches, strict=True)
+        for layer, matched in zip(_layers(outputs), matches, strict=True)
     ]
+
+
+@torch.no_grad()
+def class_error(outputs: dict[str, Any], targets: Targets, matches: list[Match]) -> Tensor:
+    """Return the share in % of objects whose matched prediction has another class; 100 for none.
+
+    Args:
+        outputs: of a ``ViDT`` in training.
+        targets: ``labels`` (K,) of each image.
+        matches: of the last layer.
+    """
+    logits = outputs["pred_logits"]
+    hits, count = torch.zeros((), device=logits.device), 0
+    for image, (predictions, objects) in enumerate(matches):
+        labels = targets[image]["labels"][objects.to(logits.device)]
+        found = logits[image, predictions.to(logits.device)].argmax(-1)
+        hits, count = hits + (found == labels.to(found.device)).sum(), count + len(objects)
+    return 100 - 100 * hits / max(count, 1)
 
 
 def mean_count(targets: Targets, device: torch.device) -> Tensor:

@@ -4,7 +4,10 @@ from typing import Any
 
 from faster_coco_eval import COCO, COCOeval_faster
 
-NAMES = ("AP", "AP50", "AP75", "APsmall", "APmedium", "APlarge")
+NAMES = (
+    "AP", "AP50", "AP75", "APsmall", "APmedium", "APlarge",
+    "AR1", "AR10", "AR100", "ARsmall", "ARmedium", "ARlarge",
+)  # fmt: skip
 
 
 def average_precision(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vkd.detection.coco import Batch
 from vkd.detection.config import DetectionConfig
-from vkd.detection.losses import detection_losses, token_label_loss
+from vkd.detection.losses import class_error, detection_losses, match_layers, token_label_loss
 from vkd.detection.matching import Rules
 from vkd.detection.tokens import TokenLoss, TokenTeacher
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck, pad_images
@@ -42,6 +42,7 @@ class DetectionModule(TrainingModule):
             softmax=student.softmax,
             no_object_weight=config.no_object_weight,
         )
+        self._measures: dict[str, Tensor] = {}
         self.register_load_state_dict_pre_hook(_rename_former)
         if config.channels_last:
             student.to(memory_format=torch.channels_last)
@@ -65,6 +66,14 @@ class DetectionModule(TrainingModule):
         is_body = name.startswith("student.backbone.") and ".det_" not in name
         return self.config.backbone_lr if is_body else 1.0
 
+    def measures(self) -> dict[str, Tensor]:
+        """Return ``class_error`` in %, and the unweighted losses of each layer that counts.
+
+        Those of the last layer have the kind's name alone; others have the layer's number, from 0,
+        as in ``box.0``.
+        """
+        return self._measures
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted loss terms of a batch of ``images`` and ``targets``."""
         config, targets = self.config, batch["targets"]
@@ -75,7 +84,10 @@ class DetectionModule(TrainingModule):
             outputs = self.student(images, mask)
         else:
             outputs = self.student(images, mask, with_tokens=True)
-        losses = detection_losses(outputs, targets, self.rules)
+        matches = match_layers(outputs, targets, self.rules)
+        losses = detection_losses(outputs, targets, self.rules, matches)
+        self._measures = _by_layer(losses, config)
+        self._measures["class_error"] = class_error(outputs, targets, matches[-1])
         terms = _weighted(losses, config)
         if config.token_label_weight:
             terms["patch"] = config.token_label_weight * token_label_loss(outputs, targets)
@@ -99,6 +111,15 @@ def _weighted(layers: list[dict[str, Tensor]], config: DetectionConfig) -> dict[
         for kind, loss in layer.items():
             terms[kind] = terms.get(kind, torch.zeros_like(loss)) + weights[kind] * share * loss
     return terms
+
+
+def _by_layer(layers: list[dict[str, Tensor]], config: DetectionConfig) -> dict[str, Tensor]:
+    """The unweighted losses of the last layer and, where they count, of those before it."""
+    found = {kind: loss.detach() for kind, loss in layers[-1].items()}
+    if config.auxiliary_losses:
+        for place, layer in enumerate(layers[:-1]):
+            found |= {f"{kind}.{place}": loss.detach() for kind, loss in layer.items()}
+    return found
 
 
 def _rename_former(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
@@ -19,18 +19,10 @@ from rich.progress import (
 )
 
 from vkd.training.checkpoint import read_records, write_whole
+from vkd.training.extra_log import ExtraLog, RunShape
 from vkd.training.trackers import Trackers
 
 _log = logging.getLogger("vkd")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunShape:
-    """How long a run is: ``epochs`` of ``steps`` each, and the ``metric`` to show."""
-
-    epochs: int
-    steps: int
-    metric: str
 
 
 class RunLog:
@@ -42,6 +34,7 @@ class RunLog:
         folder: the run folder.
         shape: how long the run is.
         trackers: experiment trackers.
+        extra: further logs, in other formats.
         epoch, updates: where an earlier, resumed run stopped; its later records are dropped.
         enabled: False on all but the main process.
         show: False to write files only.
@@ -53,12 +46,15 @@ class RunLog:
         shape: RunShape,
         trackers: Trackers,
         *,
+        extra: Sequence[ExtraLog] = (),
         epoch: int = 0,
         updates: int = 0,
         enabled: bool = True,
         show: bool = True,
     ) -> None:
         self.folder, self.shape, self.trackers = folder, shape, trackers
+        self.extra = extra
+        self._updates: list[dict[str, Any]] = []
         self.first_epoch, self.enabled, self.show = epoch, enabled, show and enabled
         self._began = monotonic()
         self._bar: Progress | None = None
@@ -101,14 +97,21 @@ class RunLog:
             self._bar.update(self._bar_task, completed=epoch * self.shape.steps)
 
     def _drop_after(self, epoch: int, updates: int) -> None:
-        for name, count, last in (
-            ("metrics.jsonl", "epoch", epoch),
-            ("steps.jsonl", "update", updates),
-        ):
-            file = self.folder / name
-            if file.exists():
-                records = read_records(file, count)
-                _write_records(file, [record for record in records if record[count] <= last])
+        epochs = self._keep("metrics.jsonl", "epoch", epoch)
+        kept = self._keep("steps.jsonl", "update", updates)
+        self._updates = []
+        for log in self.extra:
+            head = f"{log.header}\n" if log.header else ""
+            write_whole(self.folder / log.file, head + log.text(epochs, kept, self.shape))
+
+    def _keep(self, name: str, key: str, last: int) -> list[dict[str, Any]]:
+        """Drop a file's records after the ``last`` and return the others."""
+        file = self.folder / name
+        if not file.is_file():
+            return []
+        kept = [record for record in read_records(file, key) if record[key] <= last]
+        write_whole(file, "".join(json.dumps(record) + "\n" for record in kept))
+        return kept
 
     def step(self) -> None:
         """Advance the progress bar by a step."""
@@ -118,13 +121,19 @@ class RunLog:
     def update(self, record: dict[str, Any]) -> None:
         """Write the ``record`` of some updates: terms, rate, gradient norm, speed and memory."""
         if self.enabled:
-            _append(self.folder / "steps.jsonl", record)
+            _append(self.folder / "steps.jsonl", json.dumps(record) + "\n")
+            self._updates.append(record)
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Write the ``record`` of an epoch: epoch, lr, train terms and validation metrics."""
         if not self.enabled:
             return
-        _append(self.folder / "metrics.jsonl", record)
+        _append(self.folder / "metrics.jsonl", json.dumps(record) + "\n")
+        for log in self.extra:
+            _append(self.folder / log.file, log.text([record], self._updates, self.shape))
+            if self.show and log.shown and (text := log.shown(record)):
+                print(text, flush=True)
+        self._updates = []
         values = {"lr": record["lr"]}
         for part in ("train", "validation"):
             values |= {f"{part}/{name}": value for name, value in record.get(part, {}).items()}
@@ -146,10 +155,6 @@ class RunLog:
             print(f"{title} {line} left {left}", file=sys.stderr)
 
 
-def _append(file: Path, record: dict[str, Any]) -> None:
+def _append(file: Path, text: str) -> None:
     with file.open("a") as opened:
-        opened.write(json.dumps(record) + "\n")
-
-
-def _write_records(file: Path, records: list[dict[str, Any]]) -> None:
-    write_whole(file, "".join(json.dumps(record) + "\n" for record in records))
+        opened.write(text)

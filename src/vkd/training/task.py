@@ -39,6 +39,14 @@ class TrainingModule(nn.Module):
         """Return the weighted loss terms of a training batch by name, each a scalar."""
         raise NotImplementedError
 
+    def measures(self) -> dict[str, Tensor]:
+        """Return what the last call of ``losses`` found beside its terms: scalars by name.
+
+        Their means over an epoch are in ``measures`` of its record, beside the mean rate that
+        acted; none by default.
+        """
+        return {}
+
     def predict(self, *inputs: Any) -> Any:
         """Return the deployed network's output for ``inputs``."""
         return self.get_submodule(self.deployed)(*inputs)

@@ -3,9 +3,11 @@
 import json
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from time import monotonic
 from typing import Any
 
@@ -28,9 +30,11 @@ from vkd.training.checkpoint import (
     save_state,
     save_tensors,
 )
+from vkd.training.extra_log import ExtraLog, RunShape
+from vkd.training.means import Means
 from vkd.training.optimization import create_optimizer, create_schedule
 from vkd.training.reading import read, watching_workers
-from vkd.training.run_log import RunLog, RunShape
+from vkd.training.run_log import RunLog
 from vkd.training.start import Start, load_moments
 from vkd.training.step_records import StepRecorder
 from vkd.training.task import Predict, Task
@@ -49,6 +53,7 @@ class Trainer:
         folder: the run folder, made by ``open_run_folder``.
         accelerator: of ``make_accelerator``.
         show: print progress.
+        logs: further logs, in other formats than our records.
     """
 
     def __init__(
@@ -58,8 +63,10 @@ class Trainer:
         folder: Path,
         accelerator: Accelerator,
         show: bool = True,
+        logs: Sequence[ExtraLog] = (),
     ) -> None:
         self.task, self.config, self.folder, self.show = task, config, folder, show
+        self.logs = logs
         self.accelerator = accelerator
         is_sharded = accelerator.distributed_type == DistributedType.FSDP
         if config.ema_decay and is_sharded:
@@ -137,9 +144,10 @@ class Trainer:
         with self._run_log(progress) as log:
             while progress.epoch < config.epochs:
                 began = monotonic()
-                terms = self._train_epoch(progress, log)
+                terms, measures = self._train_epoch(progress, log)
                 record: dict[str, Any] = {"epoch": progress.epoch, "updates": progress.updates}
                 record |= {"lr": self.optimizers[0].param_groups[0]["lr"], "train": terms}
+                record["measures"] = measures
                 last = progress.epoch == config.epochs
                 # Before anything is measured, as metrics may fail on what is not finite.
                 fault = _non_finite(terms) or self._broken_weights()
@@ -184,8 +192,13 @@ class Trainer:
 
     def _run_log(self, progress: Progress) -> RunLog:
         is_main = self.accelerator.is_main_process
+        trained = (p for step in self.task.steps for p in step.module.parameters())
         shape = RunShape(
-            epochs=self.config.epochs, steps=len(self.train_batches), metric=self.task.metric
+            epochs=self.config.epochs,
+            steps=len(self.train_batches),
+            updates=self.updates_per_epoch,
+            parameters=sum(p.numel() for p in trained if p.requires_grad),
+            metric=self.task.metric,
         )
         settings = asdict(self.config)
         config = self.config if is_main else replace(self.config, trackers="")
@@ -193,6 +206,7 @@ class Trainer:
             self.folder,
             shape,
             Trackers(config, self.folder, progress.epoch, settings),
+            extra=self.logs,
             epoch=progress.epoch,
             updates=progress.updates,
             enabled=is_main,
@@ -206,19 +220,22 @@ class Trainer:
             file.parent.mkdir(exist_ok=True)
             picture.save(file)
 
-    def _train_epoch(self, progress: Progress, log: RunLog) -> dict[str, float]:
+    def _train_epoch(
+        self, progress: Progress, log: RunLog
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Train for an epoch; return the means of the loss terms, and of what else is measured."""
         for module in self.modules:
             module.train()
         self.train_batches.set_epoch(progress.epoch)
-        # Summed on the device: reading a value would make the host wait at every step.
-        totals: dict[str, Tensor] = {}
-        counts: dict[str, int] = {}
+        terms, measures = Means(), Means()
+        rates = []
         self._recorder.start()
         for batch in self._recorder.timed(read(self.train_batches)):
+            rates.append(self.optimizers[0].param_groups[0]["lr"])
             found = self._train_step(batch, progress)
-            for name, term in found.items():
-                totals[name] = totals.get(name, 0) + term
-                counts[name] = counts.get(name, 0) + 1
+            terms.add(found)
+            for step in self.task.steps:
+                measures.add(step.module.measures())
             if self.accelerator.sync_gradients:
                 progress.updates += 1
                 self._step_schedules(progress)
@@ -227,10 +244,9 @@ class Trainer:
                     log.update(record)
             log.step()
         progress.epoch += 1
-        stacked = torch.stack([total / counts[name] for name, total in totals.items()])
-        means = self.accelerator.reduce(stacked, "mean").tolist()
-        terms = dict(zip(totals, means, strict=True))
-        return terms | {"loss": sum(terms.values())}
+        means = terms.reduced(self.accelerator)
+        means["loss"] = sum(means.values())
+        return means, {"lr": fmean(rates)} | measures.reduced(self.accelerator)
 
     def _average(self, progress: Progress) -> None:
         """Add the weights after an update to their average."""

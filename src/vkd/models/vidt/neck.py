@@ -149,8 +149,8 @@ def _refined(change: Tensor, reference: Tensor) -> Tensor:
 
 def inverse_sigmoid(probability: Tensor, eps: float = 1e-5) -> Tensor:
     """Return the logit of values in 0..1, clamped to finite numbers."""
-    probability = probability.clamp(0, 1)
-    return torch.log(probability.clamp(min=eps) / (1 - probability).clamp(min=eps))
+    # One clamp a side: onnxscript loses the middle of a chain that several layers share.
+    return torch.log(probability.clamp(eps, 1.0) / (1 - probability).clamp(eps, 1.0))
 
 
 def valid_ratio(mask: Tensor) -> Tensor:
