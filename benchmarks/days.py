@@ -143,6 +143,7 @@ def main() -> None:
         usual, epochs=1, batch_size=flags.batch_size or usual.batch_size, device=flags.device,
         workers=workers, trackers="", **changes,
     )  # fmt: skip
+    load = round(os.getloadavg()[0], 2)  # other work on the machine makes it slower
     record = measured(plan, config, flags.steps)
     speed = record["images_per_second"]
     days = usual.epochs * images / speed / 86400
@@ -150,7 +151,8 @@ def main() -> None:
         "days": round(days, 2), "epochs": usual.epochs, "images": images,
         "images_per_second": speed, "waiting": record["waiting"],
         "memory_gb": record["memory_gb"], "steps": flags.steps, "batch_size": config.batch_size,
-        "workers": workers, "processes": 1, "device": flags.device, "environment": environment(),
+        "workers": workers, "processes": 1, "device": flags.device,
+        "load_before": load, "environment": environment(),
     }  # fmt: skip
     kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     RESULTS.write_text(json.dumps(kept | {flags.recipe: found}, indent=1) + "\n")
