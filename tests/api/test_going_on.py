@@ -1,6 +1,7 @@
 """Runs that go on from a checkpoint of the release's training."""
 
 import json
+import sys
 
 import pytest
 import timm
@@ -15,6 +16,7 @@ from vkd.models.checkpoints import read_checkpoint, read_projection
 from vkd.models.training_checkpoint import read_training_checkpoint
 from vkd.training.checkpoint import read_metrics
 
+api = sys.modules["vkd.api.train"]
 CHANGES = {
     "input_size": 32, "student": "deit_ti_distilled", "teacher": "resnet10t",
     "teacher_layer": "layer4", "epochs": 3, "warmup_epochs": 0, "batch_size": 8, "device": "cpu",
@@ -164,3 +166,19 @@ def test_the_step_after_is_adamws_by_hand(place, tmp_path):
     after = load_file(run / "model.safetensors")[name].double()
     torch.testing.assert_close(after, before * (1 - rate * decay) - rate * step, rtol=0, atol=1e-7)
     assert (after - before).abs().max() > 1e-4
+
+
+def test_the_scale_of_gradients_goes_on(place, tmp_path, monkeypatch):
+    make = api.make_accelerator
+
+    def with_scaler(config):
+        accelerator = make(config)
+        accelerator.scaler = torch.amp.GradScaler("cpu")
+        return accelerator
+
+    monkeypatch.setattr(api, "make_accelerator", with_scaler)
+    went_on(place, tmp_path / "run", begun_of(place))
+    (state,) = (tmp_path / "run" / "checkpoints").iterdir()
+    found = torch.load(state / "scaler.pt", weights_only=True)
+    # The file had counted one step at this scale; three are new.
+    assert (found["scale"], found["_growth_tracker"]) == (1024.0, 4)
