@@ -230,8 +230,8 @@ def _read(file: Path) -> tuple[State, str, dict[str, str], dict[str, Any]]:
             f"{', '.join(USUAL)} or the like; found {_described(saved)}."
         )
     meant = home.split(".")[0]
-    beside = {key: value for key, value in saved.items() if key != meant}
-    return flattened(saved), home, {}, beside if meant else {}
+    beside = {k: v for k, v in saved.items() if k != meant and not isinstance(v, Tensor)}
+    return flattened(saved), home, {}, beside
 
 
 def _described(saved: Any) -> str:
