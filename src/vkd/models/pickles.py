@@ -50,7 +50,7 @@ def read_pickled(file: Path) -> tuple[State, str, dict[str, Any]]:
                 "something else than plain numbers."
             )
     meant = home.split(".")[0]
-    beside = {key: value for key, value in saved.items() if key != meant} if meant else {}
+    beside = {k: v for k, v in saved.items() if k != meant and not isinstance(v, Tensor)}
     state = {name: value for name, value in found.items() if isinstance(value, Tensor)}
     return state, home, beside
 

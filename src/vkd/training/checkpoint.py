@@ -218,7 +218,8 @@ def write_whole(file: Path, text: str) -> None:
 def finished_epochs(folder: Path) -> int | None:
     """Return how many epochs the newest state of a run folder has; None where there is none."""
     states = _states(folder)
-    return _read_progress(states[-1] / _PROGRESS).epoch if states else None
+    count = states[-1].name.removeprefix("epoch-") if states else ""
+    return int(count) if count.isdecimal() else None
 
 
 def load_state(accelerator: Accelerator, folder: Path) -> Progress:
