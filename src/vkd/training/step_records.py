@@ -76,7 +76,7 @@ class StepRecorder:
             "terms": dict(zip(names, values, strict=True)),
             "lr": optimizer.param_groups[0]["lr"],
             "gradient_norm": total,
-            "images_per_second": round(self.images * self._updates / seconds, 2),
+            "images_per_second": float(f"{self.images * self._updates / seconds:.5g}"),
             "waiting": round(self._waited / seconds, 4),
             "memory_gb": round(_memory() / 1e9, 3),
         }

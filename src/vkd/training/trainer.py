@@ -67,6 +67,7 @@ class Trainer:
     ) -> None:
         self.task, self.config, self.folder, self.show = task, config, folder, show
         self.logs = logs
+        self._measures: dict[str, float] = {}
         self.accelerator = accelerator
         is_sharded = accelerator.distributed_type == DistributedType.FSDP
         if config.ema_decay and is_sharded:
@@ -144,10 +145,10 @@ class Trainer:
         with self._run_log(progress) as log:
             while progress.epoch < config.epochs:
                 began = monotonic()
-                terms, measures = self._train_epoch(progress, log)
+                terms = self._train_epoch(progress, log)
                 record: dict[str, Any] = {"epoch": progress.epoch, "updates": progress.updates}
                 record |= {"lr": self.optimizers[0].param_groups[0]["lr"], "train": terms}
-                record["measures"] = measures
+                record["measures"] = self._measures
                 last = progress.epoch == config.epochs
                 # Before anything is measured, as metrics may fail on what is not finite.
                 fault = _non_finite(terms) or self._broken_weights()
@@ -220,10 +221,8 @@ class Trainer:
             file.parent.mkdir(exist_ok=True)
             picture.save(file)
 
-    def _train_epoch(
-        self, progress: Progress, log: RunLog
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        """Train for an epoch; return the means of the loss terms, and of what else is measured."""
+    def _train_epoch(self, progress: Progress, log: RunLog) -> dict[str, float]:
+        """Train for an epoch, return the mean loss terms, and keep what else was measured."""
         for module in self.modules:
             module.train()
         self.train_batches.set_epoch(progress.epoch)
@@ -246,7 +245,8 @@ class Trainer:
         progress.epoch += 1
         means = terms.reduced(self.accelerator)
         means["loss"] = sum(means.values())
-        return means, {"lr": fmean(rates)} | measures.reduced(self.accelerator)
+        self._measures = {"lr": fmean(rates)} | measures.reduced(self.accelerator)
+        return means
 
     def _average(self, progress: Progress) -> None:
         """Add the weights after an update to their average."""
