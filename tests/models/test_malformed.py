@@ -58,7 +58,7 @@ CHANGES = {
     ),
     "det_token of none": ("vidt", {"backbone.det_token": torch.tensor(1.0)}, "det_token"),
     "positions of a width of no head": (
-        "vidt", {"backbone.det_pos_embed": torch.ones(1, 100, 7)}, "dim 7"
+        "vidt", {"backbone.det_pos_embed": torch.ones(1, 100, 7)}, "for (48, 7)"
     ),
     "projector of a detector without base": (
         "vidt", {f"neck_det_{BASE}".replace("projector.p", "projector.projector.p"): None}, "base"
