@@ -67,7 +67,7 @@ def test_eval_refuses_other_files_in_one_sentence(tmp_path, capsys):
 @pytest.mark.slow
 def test_digits_trains_its_own_teacher_first(vkd, tmp_path):
     folder, recipe = tmp_path / "run", tmp_path / "short.yaml"
-    recipe.write_text(yaml.safe_dump(read_recipe("digits-teacher") | {"epochs": 2}))
+    recipe.write_text(yaml.safe_dump({**read_recipe("digits-teacher"), "epochs": 2}))
     arguments = ["train", "digits", "--output", folder, "--epochs", 1, "--warmup-epochs", 0,
                  "--teacher-recipe", recipe]  # fmt: skip
     assert vkd(*arguments).returncode == 0
