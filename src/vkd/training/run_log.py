@@ -107,7 +107,7 @@ class RunLog:
     def _keep(self, name: str, key: str, last: int) -> list[dict[str, Any]]:
         """Drop a file's records after the ``last`` and return the others."""
         file = self.folder / name
-        if not file.is_file():
+        if not file.exists():
             return []
         kept = [record for record in read_records(file, key) if record[key] <= last]
         write_whole(file, "".join(json.dumps(record) + "\n" for record in kept))
