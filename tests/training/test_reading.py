@@ -74,7 +74,7 @@ DYING = """
 import os, signal, sys
 import torch
 from vkd.api.train import train
-from vkd.cli.translation import run_command
+from vkd.cli.command import report_error
 from vkd.data.images import splits_of
 
 class Items:
@@ -85,12 +85,12 @@ class Items:
             os.kill(os.getpid(), signal.SIGKILL)
         return torch.rand(1, 8, 8), index % 2
 
-def run(arguments):
-    data = splits_of(Items(True), Items(False), classes=2)
+data = splits_of(Items(True), Items(False), classes=2)
+try:
     train("digits", sys.argv[1], show=False, data=data, batch_size=2, workers=2, epochs=1,
           warmup_epochs=0, device="cpu", method="none", trackers="")
-
-sys.exit(run_command("vkd", run))
+except Exception as error:
+    sys.exit(report_error("vkd", error))
 """
 
 
