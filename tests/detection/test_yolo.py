@@ -1,20 +1,16 @@
 """YOLO's format: the same pictures and boxes as in COCO's, layouts, and what is refused."""
 
+from functools import partial
+
 import pytest
 import torch
 from PIL import Image
 
 from support.coco import write_coco
-from support.formats import assert_same, by_name, write_yolo
-from vkd.detection.config import DetectionConfig
-from vkd.detection.data import read_detection
+from support.formats import assert_same, by_name, opened_as, write_yolo
 from vkd.errors import UserError
 
-
-def opened(path, *splits, **fields):
-    fields = {"dataset": "yolo", "short_side": 0} | fields
-    config = DetectionConfig(data_path=str(path), augmentation="none", **fields)
-    return read_detection(config, splits=splits)
+opened = partial(opened_as, "yolo")
 
 
 @pytest.fixture
@@ -203,7 +199,11 @@ def test_lines_that_are_none_are_refused_with_their_file_and_number(yolo, line, 
     [
         ("train: images/train\n", "names is None; expected the names"),
         ("train: images/train\nnames: [a, b]\nnc: 3\n", "names 2 classes, and nc is 3"),
+        ("train: images/train\nnames: [a, b]\nnc: two\n", "nc is two; expected a number"),
+        ("train: images/train\nnames: [a, b]\nnc: [2]\n", "nc is .*; expected a number"),
+        (f"train: images/train\nnc: {'9' * 5000}\n", "nc is 9+; expected a number"),
         ("train: images/train\nnames: {0: a, 0: b}\n", "0 stands twice"),
+        (f"train: images/train\nnames: {{{'9' * 5000}: a}}\n", "expected a number and a name"),
         ("train: images/train\nnames: {a: 0}\n", "expected a number and a name"),
         ("train: images/train\nnames: odd\n", "expected the names of the classes"),
         ("names: [a, b]\n", "names no split"),
@@ -214,6 +214,7 @@ def test_lines_that_are_none_are_refused_with_their_file_and_number(yolo, line, 
         ("train: [a\n", "is not valid YAML"),
         ("- a\n", "has no names"),
         ("train: images/train\nnames: [a, b]\nkpt_shape: 17\n", "kpt_shape"),
+        ("train: images/train\nnames: [a, b]\nkpt_shape: [many, 3]\n", "kpt_shape"),
     ],
 )
 def test_a_data_yaml_that_cannot_be_meant_is_refused(yolo, text, reason):

@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from vkd.data.split_names import splits_among
-from vkd.detection.formats.place import read_text
 from vkd.errors import UserError
+from vkd.files import read_text
 
 _USUAL = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 # What label tools write the names of classes to, a line each.
@@ -125,9 +125,8 @@ def _described(file: Path, content: dict[str, Any]) -> DataFile:
 
 def _names(file: Path, content: dict[str, Any], notes: list[str]) -> dict[int, str]:
     found = content.get("names")
-    count = content.get("nc")
-    number = int(count) if isinstance(count, str) and count.isdecimal() else None
-    if found is None and number is not None and number < 100_000:
+    number = _number_of_classes(file, content)
+    if found is None and number is not None:
         notes.append(f"no names: of the {number} classes; they are called by their numbers")
         return {label: str(label) for label in range(number)}
     if isinstance(found, list):
@@ -135,7 +134,7 @@ def _names(file: Path, content: dict[str, Any], notes: list[str]) -> dict[int, s
     if not isinstance(found, dict) or not found:
         raise UserError(f"{file}: names is {str(found)[:60]}; expected the names of the classes.")
     for label, name in found.items():
-        if not label.isdecimal() or not isinstance(name, str):
+        if not _is_number(label) or not isinstance(name, str):
             raise UserError(
                 f"{file}: names has {str(label)[:30]}: {str(name)[:60]}; expected a number and a "
                 "name."
@@ -145,18 +144,29 @@ def _names(file: Path, content: dict[str, Any], notes: list[str]) -> dict[int, s
     return {int(label): name for label, name in found.items()}
 
 
+def _number_of_classes(file: Path, content: dict[str, Any]) -> int | None:
+    count = content.get("nc", "")
+    if count in _NOTHING:
+        return None
+    number = int(count) if _is_number(count) else 0
+    if number < 1:
+        raise UserError(f"{file}: nc is {str(count)[:60]}; expected a number from 1 to 99999.")
+    return number
+
+
 def _keypoints(file: Path, content: dict[str, Any]) -> int:
     """How many numbers of keypoints each object has."""
     shape = content.get("kpt_shape")
     if shape is None:
         return 0
-    if (
-        not isinstance(shape, list)
-        or len(shape) != 2
-        or not all(map(str.isdecimal, map(str, shape)))
-    ):
+    if not isinstance(shape, list) or len(shape) != 2 or not all(map(_is_number, shape)):
         raise UserError(f"{file}: kpt_shape is {str(shape)[:60]}; expected two whole numbers.")
     return int(shape[0]) * int(shape[1])
+
+
+def _is_number(text: Any) -> bool:
+    """Whether it is a whole number of at most five digits, as a data.yaml writes it."""
+    return isinstance(text, str) and text.isdecimal() and len(text) <= 5
 
 
 def _lines(file: Path) -> list[str]:

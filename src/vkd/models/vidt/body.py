@@ -53,6 +53,23 @@ class Body(nn.Module):
         """Run images (B, 3, H, W) with a mask (B, H, W) that is True on padding."""
         raise NotImplementedError
 
+    def tokens_of(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Return detection tokens (B, D, C) and their positions (B, D, P) of so many images."""
+        return self.det_token.expand(batch, -1, -1), self.det_pos_embed.expand(batch, -1, -1)
+
+    def first_mask(self, mask: Tensor, patches: Tensor, stages: int) -> Tensor:
+        """Return the mask that stages start with, for patches (B, H, W, C) of the first."""
+        divisor = 2 ** (stages - len(self.cross_stages))
+        return resize_mask(mask, [max(1, side // divisor) for side in patches.shape[1:3]])
+
+    def cross_at(self, stage: int, patches: Tensor, mask: Tensor) -> tuple[Tensor, Cross | None]:
+        """Return the mask that later stages go on with, and what detection tokens need to attend
+        to patches (B, H, W, C) of a stage; None where they do not."""
+        if stage not in self.cross_stages:
+            return mask, None
+        mask = resize_mask(mask, patches.shape[1:3])
+        return mask, cross_attention_inputs(patches, mask, self.det_token.shape[1])
+
 
 class ReconfiguredAttention(WindowAttention):
     """Window attention for patches, and global attention for detection tokens, by the same weights.
@@ -207,15 +224,7 @@ class SwinBody(Body):
     ) -> None:
         super().__init__()
         self.cross_stages = cross_stages
-        self.patch_embed = PatchEmbed(
-            None,
-            4,
-            3,
-            embed_dim,
-            norm_layer=nn.LayerNorm,
-            output_fmt="NHWC",
-            strict_img_size=False,
-        )
+        self.patch_embed = patch_embed(3, embed_dim, 4)
         self.det_token = nn.Parameter(torch.zeros(1, num_det_tokens, embed_dim))
         self.det_pos_embed = nn.Parameter(torch.zeros(1, num_det_tokens, position_dim))
         widths = [embed_dim * 2**stage for stage in range(len(depths))]
@@ -229,7 +238,7 @@ class SwinBody(Body):
         # The last merging makes maps of another width than Swin's.
         self.added = ("det_", f"layers.{len(depths) - 1}.downsample.")
         self.num_channels = [*widths[1:], *([last_dim] if last_dim else [])]
-        self.apply(_initialise)
+        self.apply(initialise_linear)
         trunc_normal_(self.det_token, std=0.02)
         trunc_normal_(self.det_pos_embed, std=0.02)
 
@@ -240,20 +249,13 @@ class SwinBody(Body):
 
     def forward(self, images: Tensor, mask: Tensor) -> BodyOutput:
         """Run images (B, 3, H, W) with a mask (B, H, W) that is True on padding."""
-        height, width = images.shape[-2:]
-        patches = self.patch_embed(F.pad(images, (0, -width % 4, 0, -height % 4)))
-        batch = images.shape[0]
-        det_tokens = self.det_token.expand(batch, -1, -1)
-        positions = self.det_pos_embed.expand(batch, -1, -1)
-        divisor = 2 ** (len(self.layers) - len(self.cross_stages))
-        mask = resize_mask(mask, [max(1, size // divisor) for size in patches.shape[1:3]])
+        patches = embedded(images, self.patch_embed)
+        det_tokens, positions = self.tokens_of(images.shape[0])
+        mask = self.first_mask(mask, patches, len(self.layers))
         maps = []
         for index, stage in enumerate(self.layers):
             assert isinstance(stage, Stage)
-            cross = None
-            if index in self.cross_stages:
-                mask = resize_mask(mask, patches.shape[1:3])
-                cross = cross_attention_inputs(patches, mask, det_tokens.shape[1])
+            mask, cross = self.cross_at(index, patches, mask)
             patches, det_tokens = stage(patches, det_tokens, positions, cross)
             if index > 0:
                 maps.append(patches.permute(0, 3, 1, 2))
@@ -307,7 +309,28 @@ def _shift_regions(size: int, device: torch.device) -> Tensor:
     return (index >= size - WINDOW).long() + (index >= size - WINDOW // 2).long()
 
 
-def _initialise(module: nn.Module) -> None:
+def patch_embed(in_dim: int, dim: int, stride: int) -> PatchEmbed:
+    """Return a layer that makes patches (B, H / stride, W / stride, dim) of a map."""
+    return PatchEmbed(
+        None,
+        stride,
+        in_dim,
+        dim,
+        norm_layer=nn.LayerNorm,
+        output_fmt="NHWC",
+        strict_img_size=False,
+    )
+
+
+def embedded(map_: Tensor, embed: PatchEmbed) -> Tensor:
+    """Return the patches of a map (B, C, H, W), which is padded with zeros right and below."""
+    stride = embed.patch_size[0]
+    height, width = map_.shape[-2:]
+    return embed(F.pad(map_, (0, -width % stride, 0, -height % stride)))
+
+
+def initialise_linear(module: nn.Module) -> None:
+    """Give a linear layer the weights that it starts training with; leave others alone."""
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -5,12 +5,19 @@ section 4.1) and as its release computes it. Shapes as in ``vkd.models.vidt.body
 """
 
 import torch
-from timm.layers import Mlp, PatchEmbed, trunc_normal_
+from timm.layers import Mlp, trunc_normal_
 from timm.models.coat import ConvPosEnc, ConvRelPosEnc
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vkd.models.vidt.body import Body, BodyOutput, Cross, cross_attention_inputs, resize_mask
+from vkd.models.vidt.body import (
+    Body,
+    BodyOutput,
+    Cross,
+    embedded,
+    initialise_linear,
+    patch_embed,
+)
 
 HEADS = 8
 # Sizes of the windows of relative positions, and how many heads have each.
@@ -103,7 +110,7 @@ class CoatStage(nn.Module):
         self, in_dim: int, dim: int, depth: int, mlp_ratio: int, position_dim: int, is_first: bool
     ) -> None:
         super().__init__()
-        self.patch_embed = _patch_embed(in_dim, dim, 4 if is_first else 2)
+        self.patch_embed = patch_embed(in_dim, dim, 4 if is_first else 2)
         self.expand = None
         if not is_first:
             self.expand = nn.Sequential(nn.Linear(in_dim, dim, bias=False), nn.LayerNorm(dim))
@@ -160,7 +167,7 @@ class CoatBody(Body):
             CoatStage(befores[i], dims[i], depths[i], _MLP_RATIOS[i], position_dim, i == 0)
             for i in range(len(dims))
         )
-        self.last_embed = _patch_embed(dims[-1], last_dim, 2) if last_dim else None
+        self.last_embed = patch_embed(dims[-1], last_dim, 2) if last_dim else None
         self.added = ("det_", "last_embed.", *(f"stages.{i}.expand." for i in range(1, len(dims))))
         self.num_channels = [*dims[1:], *([last_dim] if last_dim else [])]
         self.apply(_initialise)
@@ -174,53 +181,25 @@ class CoatBody(Body):
 
     def forward(self, images: Tensor, mask: Tensor) -> BodyOutput:
         """Run images (B, 3, H, W) with a mask (B, H, W) that is True on padding."""
-        batch = images.shape[0]
-        det_tokens = self.det_token.expand(batch, -1, -1)
-        positions = self.det_pos_embed.expand(batch, -1, -1)
-        divisor = 2 ** (len(self.stages) - len(self.cross_stages))
+        det_tokens, positions = self.tokens_of(images.shape[0])
         map_, maps = images, []
         for index, stage in enumerate(self.stages):
             assert isinstance(stage, CoatStage)
-            patches = _embedded(map_, stage.patch_embed)
+            patches = embedded(map_, stage.patch_embed)
             if stage.expand is None:
-                mask = resize_mask(mask, [max(1, side // divisor) for side in patches.shape[1:3]])
+                mask = self.first_mask(mask, patches, len(self.stages))
             else:
                 det_tokens = stage.expand(det_tokens)
-            cross = None
-            if index in self.cross_stages:
-                mask = resize_mask(mask, patches.shape[1:3])
-                cross = cross_attention_inputs(patches, mask, det_tokens.shape[1])
+            mask, cross = self.cross_at(index, patches, mask)
             patches, det_tokens = stage(patches, det_tokens, positions, cross)
             map_ = patches.permute(0, 3, 1, 2)
             maps.append(map_)
         if self.last_embed is not None:
-            maps.append(_embedded(map_, self.last_embed).permute(0, 3, 1, 2))
+            maps.append(embedded(map_, self.last_embed).permute(0, 3, 1, 2))
         return BodyOutput(maps[1:], det_tokens, positions)
 
 
-def _patch_embed(in_dim: int, dim: int, stride: int) -> PatchEmbed:
-    return PatchEmbed(
-        None,
-        stride,
-        in_dim,
-        dim,
-        norm_layer=nn.LayerNorm,
-        output_fmt="NHWC",
-        strict_img_size=False,
-    )
-
-
-def _embedded(map_: Tensor, embed: PatchEmbed) -> Tensor:
-    """Patches (B, H, W, C) of a map that is padded with zeros right and below."""
-    stride = embed.patch_size[0]
-    height, width = map_.shape[-2:]
-    return embed(F.pad(map_, (0, -width % stride, 0, -height % stride)))
-
-
 def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, CoatStage):
+    initialise_linear(module)
+    if isinstance(module, CoatStage):
         trunc_normal_(module.class_token, std=0.02)
