@@ -76,7 +76,7 @@ def _without_checks(tree):
         node
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
-        and node.name not in ("__post_init__", "_check_method", "_check_read")
+        and node.name not in ("__post_init__", "_check_method", "_check_mixing", "_check_read")
     ]
 
 
@@ -88,8 +88,8 @@ def test_every_field_is_read(task):
 
 UNREAD = {
     "digits": (
-        "input_size", "augmentation", "color_jitter", "max_corrupt", "data_path", "image_folder",
-        "validation_fraction", "image_column", "label_column",
+        "input_size", "crop", "evaluation_crop", "augmentation", "color_jitter", "max_corrupt",
+        "data_path", "image_folder", "validation_fraction", "image_column", "label_column",
     ),
     "folder": (
         "crop_padding", "train_fraction", "image_folder", "image_column", "label_column",
@@ -99,7 +99,8 @@ UNREAD = {
     "table": ("train_fraction",),
 }  # fmt: skip
 OTHER = {
-    "input_size": 32, "augmentation": "three-augment", "color_jitter": 0.3, "max_corrupt": 3,
+    "input_size": 32, "crop": "simple", "evaluation_crop": 0.9,
+    "augmentation": "three-augment", "color_jitter": 0.3, "max_corrupt": 3,
     "data_path": "somewhere", "crop_padding": 2, "train_fraction": 0.5,
     "image_folder": "elsewhere", "validation_fraction": 0.3, "image_column": "img",
     "label_column": "kind",
@@ -108,7 +109,12 @@ OTHER = {
 
 @pytest.mark.parametrize(
     ("dataset", "field"),
-    [("cifar10", "validation_fraction"), ("digits", "max_corrupt"), ("folder", "image_column")],
+    [
+        ("cifar10", "validation_fraction"),
+        ("cifar100", "max_corrupt"),
+        ("digits", "max_corrupt"),
+        ("folder", "image_column"),
+    ],
 )
 def test_generation_refuses_fields_that_its_data_set_does_not_read(dataset, field):
     with pytest.raises(FieldError, match=f"{field} has no effect with dataset {dataset}"):
@@ -136,3 +142,25 @@ def test_a_field_that_the_data_set_does_not_read_is_refused_by_name(dataset, fie
 def test_other_tasks_refuse_what_they_do_not_read_too(name, field, value):
     with pytest.raises(FieldError, match=f"{field} has no effect"):
         recipe(name, **{field: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "idle", "reason"),
+    [
+        ("digits", {}, {"decay_epochs": 2}, "schedule cosine"),
+        ("digits", {"schedule": "wsd"}, {"decay_rate": 0.5}, "schedule wsd"),
+        ("digits", {"warmup_epochs": 0}, {"warmup_lr": 1e-5}, "no warm-up"),
+        ("digits", {}, {"mixup_probability": 0.5}, "neither mixup nor cutmix"),
+        ("digits-detection", {}, {"no_object_weight": 0.2}, "architecture vidt"),
+        (
+            "digits-detection-teacher",
+            {"architecture": "vidt_wo_neck"},
+            {"focal_alpha": 0.5},
+            "architecture vidt_wo_neck",
+        ),
+    ],
+)
+def test_fields_of_what_is_off_are_refused(name, fields, idle, reason):
+    recipe(name, **fields)
+    with pytest.raises(FieldError, match=f"has no effect with {reason}"):
+        recipe(name, **fields, **idle)

@@ -12,8 +12,8 @@ import vkd
 ROOT = Path(vkd.__file__).parent
 CORE = ("projection", "normalization", "loss", "features", "inputs", "teacher", "distiller")
 SHARED = {
-    *CORE, "store", "store_description", "methods", "errors", "notes", "versions", "config",
-    "models", "data", "training",
+    *CORE, "store", "store_description", "methods", "errors", "files", "notes", "versions",
+    "config", "models", "data", "training",
 }  # fmt: skip
 ROOMS = ("classification", "detection", "generation")
 ALLOWED = {
@@ -22,18 +22,20 @@ ALLOWED = {
     "store_description": set(),
     "methods": {"projection", "normalization", "loss", "errors", "methods"},
     "errors": set(),
+    "files": {"errors"},
     "notes": set(),
     "versions": set(),
     "config": {"errors", "methods"},
     "models": {"errors", "notes", "models"},
-    "data": {"errors", "notes", "inputs", "data"},
-    "training": {"errors", "versions", "config", "training"},
+    "data": {"errors", "files", "notes", "inputs", "data"},
+    "training": {"errors", "files", "versions", "config", "training"},
     **{room: SHARED | {room} for room in ROOMS},
     "tasks": {"errors", "config", "training", *ROOMS},
     "recipe": {"errors", "config", "methods", "tasks", "recipe_values"},
     "recipe_values": {"errors"},
     "reporting": {
         "errors",
+        "files",
         "versions",
         "config",
         "data",

@@ -105,6 +105,11 @@ OWN = {
     "--num_feature_levels": "4, the maps of every body",
     **{flag: f"the detector's {name} [{default}]" for flag, (name, _, default) in SHAPES.items()},
 }
+# What acts on the neck alone, on outputs of earlier layers, or is fixed without them.
+WITHOUT_NECK = (
+    "--dec_layers", "--nheads", "--dec_n_points", "--dropout", "--aux_loss", "--with_box_refine",
+    "--cross_scale_fusion", "--cls_loss_coef", "--focal_alpha",
+)  # fmt: skip
 LISTS = {"--cross_indices": "stages in which detection tokens attend to patches [3]"}
 # What has no effect in the release either.
 IGNORED = (
@@ -150,8 +155,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     values["backbone_checkpoint"] = _start(flags, values["student"])
     values["student_options"] = _shapes(flags, values["architecture"])
     values |= _extra_heads(flags)
+    _leave_out_idle(flags, values)
     if values["architecture"] == "vidt_wo_neck":
-        _without_neck(values, given)
+        values["class_weight"] = 1.0
     if "teacher" not in values:
         values |= {"teacher": "", "feature_weight": 0.0}
     return flags, values
@@ -194,8 +200,7 @@ def _shapes(flags: argparse.Namespace, architecture: str) -> dict[str, Any]:
         value = _number(flags, flag[2:], kind, default)
         if value < 0 or (kind is int and value < 1):
             raise UserError(f"{flag} must be above 0, found {value}.")
-        is_necks = name in ("num_layers", "num_heads", "num_points", "dropout")
-        if value != default and not (is_necks and architecture == "vidt_wo_neck"):
+        if value != default and not (architecture == "vidt_wo_neck" and flag in WITHOUT_NECK):
             found[name] = value
     return found
 
@@ -212,17 +217,25 @@ def _extra_heads(flags: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def _without_neck(values: dict[str, Any], given: dict[str, Any]) -> None:
-    """What the release fixes for vidt_wo_neck."""
-    fixed = {"class_weight": ("--cls_loss_coef", 1.0), "fusion": ("--cross_scale_fusion", False)}
-    for name, (flag, value) in fixed.items():
-        if name in given and given[name] != value:
-            print(
-                f"vkd: {flag} has no effect with vidt_wo_neck, as in the release.", file=sys.stderr
-            )
-        values[name] = value
-    # Its own defaults, since a detector without a neck has no layers to refine.
-    values |= {"box_refinement": True, "auxiliary_losses": True}
+def _leave_out_idle(flags: argparse.Namespace, values: dict[str, Any]) -> None:
+    """Drop what acts on nothing that is on, as in the release, and say so where it was given."""
+    for reason, is_so, idle in (
+        ("--sched warmupcos", values["schedule"] != "step", ("--lr_drop", "--decay-rate")),
+        ("--warmup-epochs 0", not values["warmup_epochs"], ("--warmup-lr",)),
+        ("vidt", values["architecture"] == "vidt", ("--eos_coef",)),
+        ("vidt_wo_neck", values["architecture"] == "vidt_wo_neck", WITHOUT_NECK),
+        ("--iou_aware False", not values["iou_weight"], ("--iouaware_loss_coef",)),
+        ("--token_label False", not values["token_label_weight"], ("--token_loss_coef",)),
+        ("no --distil_model", "teacher" not in values, ("--distil_loss_coef",
+                                                        "--distil_model_path")),
+    ):  # fmt: skip
+        for flag in idle if is_so else ():
+            name = FIELDS.get(flag, flag[2:])
+            values.pop(name, None)
+            if getattr(flags, name) is not None:
+                print(
+                    f"vkd: {flag} has no effect with {reason}, as in the release.", file=sys.stderr
+                )
 
 
 def _is_true(flags: argparse.Namespace, name: str) -> bool:

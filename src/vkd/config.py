@@ -21,6 +21,12 @@ Distance = Literal["smooth_l1", "l1", "mse"]
 # Of NumPy, which is seeded along with Python and torch.
 LARGEST_SEED = 2**32 - 1
 
+# Which of timm's schedules read a field.
+_DECAYING = {
+    "decay_epochs": ("step", "wsd", "rsqrt"),
+    "decay_rate": ("step", "multistep", "plateau", "poly"),
+}
+
 
 @dataclass(frozen=True)
 class FrozenNetwork:
@@ -63,8 +69,10 @@ class TrainingConfig:
             the paper's release does for ViDT.
         schedule: any schedule name of timm.
         schedule_step: whether the rate changes after every update or every epoch.
-        decay_epochs: epochs between the steps of the schedule step.
-        decay_rate: what each of them multiplies the rate by.
+        decay_epochs: epochs between the steps of the schedule step, or of the decay that ends wsd
+            and rsqrt; 0 for timm's own number.
+        decay_rate: what each step multiplies the rate by (step, multistep, plateau), or the power
+            of poly.
         warmup_epochs: linear warm-up.
         warmup_lr: learning rate at its start; 0 for a hundredth of lr.
         min_lr: learning rate at the end.
@@ -99,7 +107,7 @@ class TrainingConfig:
     decayed: Literal["matrices", "all"] = "matrices"
     schedule: str = "cosine"
     schedule_step: Literal["update", "epoch"] = "update"
-    decay_epochs: int = 40
+    decay_epochs: int = 0
     decay_rate: float = 0.1
     warmup_epochs: int = 0
     warmup_lr: float = 0.0
@@ -143,12 +151,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         self.require_at_least(
-            1, "epochs", "batch_size", "accumulation", "checkpoint_every", "evaluate_every",
-            "decay_epochs",
-        )  # fmt: skip
+            1, "epochs", "batch_size", "accumulation", "checkpoint_every", "evaluate_every"
+        )
         self.require_at_least(
             0, "lr", "weight_decay", "warmup_epochs", "warmup_lr", "min_lr", "clip_grad", "workers",
-            "rollbacks", "lr_reference_batch", "log_every",
+            "rollbacks", "lr_reference_batch", "log_every", "decay_epochs",
         )  # fmt: skip
         self.require_seed("seed")
         self.require("beta1", 0 <= self.beta1 < 1, "from 0 to below 1")
@@ -158,6 +165,11 @@ class TrainingConfig:
             self.require("ema_decay", self.ema_decay > 0, "above 0 with ema_decay_end")
         self.require("decay_rate", 0 < self.decay_rate <= 1, "above 0 and at most 1")
         self.require("warmup_epochs", self.warmup_epochs < self.epochs, "below epochs")
+        for name, schedules in _DECAYING.items():
+            if self.schedule not in schedules:
+                self.require_unread({name}, f"schedule {self.schedule}")
+        if not self.warmup_epochs:
+            self.require_unread({"warmup_lr"}, "no warm-up")
 
     def require(self, name: str, holds: bool, expected: str) -> None:
         """Raise ``FieldError`` with what is ``expected`` of a field, unless it ``holds``."""

@@ -87,6 +87,13 @@ def reason_of(error: Exception) -> str:
     return lines[0][:120].rstrip(". ")
 
 
+def shortened(text: object, most: int) -> str:
+    """Return a text with its middle left out where it is longer than ``most`` letters."""
+    whole = str(text)
+    half = (most - 3) // 2
+    return whole if len(whole) <= most else f"{whole[:half]}...{whole[-half:]}"
+
+
 @contextmanager
 def as_user_error(field: str) -> Iterator[None]:
     """Turn a ValueError of the library below into a ``FieldError`` about an argument."""

@@ -1,19 +1,15 @@
 """Pascal VOC's format: the same pictures and boxes as in COCO's, layouts, and what is refused."""
 
+from functools import partial
+
 import pytest
 from torchvision.datasets import VOCDetection
 
 from support.coco import write_coco
-from support.formats import assert_same, by_name, write_voc
-from vkd.detection.config import DetectionConfig
-from vkd.detection.data import read_detection
+from support.formats import assert_same, by_name, opened_as, write_voc
 from vkd.errors import UserError
 
-
-def opened(path, *splits, **fields):
-    fields = {"dataset": "voc", "short_side": 0} | fields
-    config = DetectionConfig(data_path=str(path), augmentation="none", **fields)
-    return read_detection(config, splits=splits)
+opened = partial(opened_as, "voc")
 
 
 @pytest.fixture

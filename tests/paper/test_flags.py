@@ -37,10 +37,13 @@ SAMPLES = {
     "--batch_size": ("", "8", "4"),
     "--device": ("", "cpu", "cuda"),
     "--dropout": ("", "0.2", "0.3"),
-    "--decay-rate": ("", "0.2", "0.3"),
-    "--dr": ("", "0.2", "0.3"),
+    "--decay-rate": ("--sched step", "0.2", "0.3"),
+    "--dr": ("--sched step", "0.2", "0.3"),
+    "--lr_drop": ("--sched step", "1", "2"),
+    "--warmup-lr": ("--warmup-epochs 1", "1e-5", "1e-4"),
+    "--distil_model_path": ("--distil_model vidt_base", "a.pth", "b.pth"),
     "--focal_alpha": ("", "0.2", "0.3"),
-    "--eos_coef": ("", "0.2", "0.3"),
+    "--eos_coef": ("--method vidt_wo_neck", "0.2", "0.3"),
     "--seed": ("", "1", "2"),
     **dict.fromkeys(
         ("--aux_loss", "--with_box_refine", "--cross_scale_fusion", "--iou_aware", "--token_label"),
@@ -182,6 +185,28 @@ def test_a_detector_without_a_neck_has_what_the_release_fixes(capsys):
     found = fields("vidt/main.py", "--method vidt_wo_neck --cls_loss_coef 3")
     assert (found["architecture"], found["class_weight"]) == ("vidt_wo_neck", 1.0)
     assert "--cls_loss_coef has no effect with vidt_wo_neck" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "flag", "reason"),
+    [
+        ("--lr_drop 30", "--lr_drop", "--sched warmupcos"),
+        ("--dr 0.5", "--decay-rate", "--sched warmupcos"),
+        ("--warmup-lr 1e-5", "--warmup-lr", "--warmup-epochs 0"),
+        ("--eos_coef 0.2", "--eos_coef", "vidt"),
+        ("--method vidt_wo_neck --dec_layers 4", "--dec_layers", "vidt_wo_neck"),
+        ("--method vidt_wo_neck --aux_loss True", "--aux_loss", "vidt_wo_neck"),
+        ("--iouaware_loss_coef 1", "--iouaware_loss_coef", "--iou_aware False"),
+        ("--distil_loss_coef 1", "--distil_loss_coef", "no --distil_model"),
+    ],
+)
+def test_a_flag_of_what_is_off_is_said_to_have_no_effect(words, flag, reason, capsys):
+    method = words.split(" --")[0] if words.startswith("--method") else ""
+    usual = fields("vidt/main.py", method)
+    capsys.readouterr()
+    assert fields("vidt/main.py", words) == usual
+    said = f"vkd: {flag} has no effect with {reason}, as in the release.\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize(

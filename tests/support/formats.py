@@ -7,6 +7,9 @@ from xml.sax.saxutils import escape
 
 import torch
 
+from vkd.detection.config import DetectionConfig
+from vkd.detection.data import read_detection
+
 NAMES = ["odd", "even"]
 
 
@@ -78,6 +81,13 @@ def write_voc(coco: Path, target: Path, layout="devkit", first=1):
             lists.mkdir(parents=True, exist_ok=True)
             (lists / f"{split}.txt").write_text("\n".join(stems) + "\n")
     return target
+
+
+def opened_as(kind, path, *splits, **fields):
+    """The splits of a folder in a format, with pictures of their own size."""
+    fields = {"dataset": kind, "short_side": 0} | fields
+    config = DetectionConfig(data_path=str(path), augmentation="none", **fields)
+    return read_detection(config, splits=splits)
 
 
 def by_name(images):

@@ -122,3 +122,13 @@ def test_steps_multiply_the_rate_and_warm_up_begins_where_it_is_told():
     assert steps == pytest.approx([1.0] * 6 + [0.1] * 6)
     warm = rates(schedule_step="epoch", warmup_epochs=2, warmup_lr=0.2)
     assert warm[:6] == pytest.approx([0.2] * 3 + [0.6] * 3)
+
+
+def test_a_decay_at_the_end_has_timms_own_length_unless_told():
+    usual = rates(epochs=10, updates=2, schedule="wsd")
+    # A fifth of the epochs.
+    assert usual[:17] == pytest.approx([1.0] * 17)
+    assert usual[17] < 1.0
+    told = rates(epochs=10, updates=2, schedule="wsd", decay_epochs=5)
+    assert told[:11] == pytest.approx([1.0] * 11)
+    assert told[11] < 1.0

@@ -5,9 +5,8 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from vkd.config import TrainingConfig
-from vkd.errors import FieldError, UserError
+from vkd.errors import FieldError, UserError, shortened
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
-from vkd.models.fit import shortened
 from vkd.recipe import changed, config_of, read_recipe
 from vkd.recipe_values import RecipeFields
 from vkd.tasks import TASKS

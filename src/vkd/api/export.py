@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from vkd.api.checkpoints import checkpoint_with_recipe
-from vkd.errors import FieldError, UserError
-from vkd.models.fit import shortened
+from vkd.errors import FieldError, UserError, reason_of
 from vkd.models.targets import check_new, written_whole
 from vkd.tasks import task_of
 from vkd.training.spec import NoOptions, resolve
@@ -75,10 +74,8 @@ def _program(exported: Exported) -> torch.export.ExportedProgram:
             model(*inputs)
     except (AssertionError, RuntimeError, ValueError) as error:
         shapes = ", ".join(str(tuple(part.shape)) for part in inputs)
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
-            f"The model does not take inputs of {shapes} (--height, --width): "
-            f"{shortened(reason, 120)}."
+            f"The model does not take inputs of {shapes} (--height, --width): {reason_of(error)}."
         ) from None
     # The strides that fused attention is traced with are not those that ONNX's tools assume.
     module: Any  # whose flag only timm's attention has

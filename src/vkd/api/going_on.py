@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 from vkd.config import TrainingConfig
-from vkd.errors import FieldError, UserError, as_user_error
+from vkd.errors import FieldError, UserError, as_user_error, shortened
 from vkd.models.checkpoints import recognised
-from vkd.models.fit import check_fit, shortened
+from vkd.models.fit import check_fit
 from vkd.models.training_checkpoint import TrainingCheckpoint
 from vkd.training.start import Start
 from vkd.training.task import Task

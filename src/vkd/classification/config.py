@@ -133,7 +133,10 @@ class ClassificationConfig(LabelledImagesConfig):
         self.require("cutmix_max", 0 <= high <= 1, "from 0 to 1")
         for name in ("mixup_probability", "mixup_switch_probability", "evaluation_crop"):
             self.require(name, 0 <= vars(self)[name] <= 1, "from 0 to 1")
-        if self.mixes:
+        if not self.mixes:
+            of_mixing = {"mixup_probability", "mixup_switch_probability", "mixup_mode"}
+            self.require_unread(of_mixing, "neither mixup nor cutmix")
+        else:
             self.require("batch_size", self.batch_size % 2 == 0, "even for mixup and cutmix")
         if self.label_loss == "binary_cross_entropy":
             is_hard = not self.label_smoothing

@@ -20,12 +20,11 @@ from vkd.classification.spec import ClassificationPrediction
 from vkd.classification.task import evaluate_classifier, evaluation_loader
 from vkd.data.prediction import answer_in_batches
 from vkd.data.transforms import IMAGENET, evaluation_transform, whole_transform
-from vkd.errors import FieldError, UserError
+from vkd.errors import FieldError, UserError, reason_of, shortened
 from vkd.inputs import InputFormat
 from vkd.models.checkpoints import Checkpoint, load_checkpoint
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model, fitting_options
-from vkd.models.fit import shortened
 from vkd.models.metadata import check_count
 from vkd.notes import say
 from vkd.training.spec import NoOptions
@@ -144,10 +143,9 @@ def _outputs(model: nn.Module, inputs: InputFormat, checkpoint: Checkpoint) -> i
             return model(torch.zeros(1, *shape)).shape[1]
     except (AssertionError, RuntimeError, ValueError) as error:
         source = "as its metadata inputs say" if checkpoint.inputs else "its file names no others"
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
             f"{shortened(checkpoint.file, 120)}: its model does not take images {shape}, {source}: "
-            f"{shortened(reason, 90)}."
+            f"{shortened(reason_of(error), 90)}."
         ) from None
 
 

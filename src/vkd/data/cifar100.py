@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torchvision.datasets import CIFAR100
+from torchvision.datasets import CIFAR10, CIFAR100
 
 from vkd.data.reader import Labels
 from vkd.data.sources import Opened, PhotographSource
@@ -91,10 +91,21 @@ def _binary(folder: Path, name: str) -> MemoryPictures:
 
 
 def _published(folder: Path, split: str) -> MemoryPictures:
-    try:
-        found = CIFAR100(folder, train=split == "train", download=True)
-    except (OSError, RuntimeError) as error:
-        raise RunError(f"cifar100 could not be fetched into {folder}: {error}.") from None
+    found = fetched(CIFAR100, folder, split == "train")
     file = folder / CIFAR100.base_folder / split
     labels = np.asarray(found.targets, dtype=np.int64)
     return MemoryPictures(str(file), found.data, labels, found.classes)
+
+
+def fetched(kind: type[CIFAR10], folder: Path, is_train: bool) -> CIFAR10:
+    """Return a split of CIFAR-10 or CIFAR-100, which torchvision downloads into a folder where it
+    is not there, and whose checksums it checks.
+
+    Raises:
+        RunError: if the download fails.
+    """
+    try:
+        return kind(folder, train=is_train, download=True)
+    except (OSError, RuntimeError) as error:
+        name = kind.__name__.lower()
+        raise RunError(f"{name} could not be fetched into {folder}: {error}.") from None

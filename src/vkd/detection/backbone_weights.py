@@ -1,9 +1,8 @@
 """ImageNet weights for a detector's body to start from."""
 
-from vkd.errors import UserError
+from vkd.errors import UserError, shortened
 from vkd.models import HUB, create_model
 from vkd.models.checkpoints import FittedWeights, read_checkpoint
-from vkd.models.fit import shortened
 from vkd.models.vidt.checkpoint import body_weights
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
 from vkd.models.vidt.variants import BACKBONES

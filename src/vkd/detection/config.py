@@ -103,6 +103,9 @@ class DetectionConfig(DistillationConfig):
         self.require("focal_alpha", 0 <= self.focal_alpha <= 1, "from 0 to 1")
         self.require("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
         self.require("long_side", self.long_side >= self.short_side, "at least short_side")
+        # Of the focal loss, and of the cross-entropy that takes its place without a neck.
+        idle = {"vidt": "no_object_weight", "vidt_wo_neck": "focal_alpha"}[self.architecture]
+        self.require_unread({idle}, f"architecture {self.architecture}")
         if self.architecture == "vidt_wo_neck":
             parts = {
                 "feature_weight": self.feature_weight,

@@ -144,8 +144,7 @@ def read_splits(
         dataset: the name of the format.
         layout: the files of a split called ``{name}`` in this format, for messages.
     """
-    absent = hint(Path(request.path), dataset)
-    parts = _Parts(request, places, layout + absent)
+    parts = _Parts(request, places, dataset, layout)
     categories = request.categories
     found: dict[str, CocoImages] = {}
     owners: list[tuple[str, SplitPlace]] = []
@@ -189,8 +188,10 @@ def _shared(others: dict[str, CocoImages], place: SplitPlace, cleaned: Cleaned) 
 class _Parts:
     """The splits of a data set, or what stands for them, each read once."""
 
-    def __init__(self, request: Request, places: dict[str, SplitPlace], expected: str) -> None:
-        self.request, self.places, self.expected = request, places, expected
+    def __init__(
+        self, request: Request, places: dict[str, SplitPlace], dataset: str, layout: str
+    ) -> None:
+        self.request, self.places, self.dataset, self.layout = request, places, dataset, layout
         self.splits = request.splits or self._every()
         self._cleaned: dict[str, Cleaned] = {}
 
@@ -210,10 +211,12 @@ class _Parts:
             said = [f"{note} the validation split is evaluated" for note in notes]
             return self.places["validation"], replace(cleaned, notes=cleaned.notes + said)
         if "train" not in self.places:
-            name = "train" if split == "train" else "val"
-            expected = self.expected.replace("{name}", name)
+            path = self.request.path
+            layout = self.layout.format(name="train" if split == "train" else "val")
             raise FieldError(
-                "data_path", f": {self.request.path} has no {split} split; expected {expected}."
+                "data_path",
+                f": {path} has no {split} split; expected {layout}"
+                f"{hint(Path(path), self.dataset)}.",
             )
         cleaned = self._clean("train")
         if split != "train" or "validation" not in self.places:

@@ -196,16 +196,7 @@ def _student(config: DetectionConfig, num_classes: int) -> nn.Module:
             "token_label": config.token_label_weight > 0,
             "box_refinement": config.box_refinement,
         }
-    if not config.student_options:
-        return create_model(config.student, **options)
-    try:
-        return create_model(config.student, **options, **config.student_options)
-    # What a model makes of odd sizes is of no fixed kind.
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise FieldError(
-            "student_options", f": {config.student} cannot be built with them: {reason[:120]}."
-        ) from None
+    return create_model(config.student, **options, **config.student_options)
 
 
 def _check_options(config: DetectionConfig) -> None:

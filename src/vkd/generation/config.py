@@ -88,7 +88,9 @@ class GenerationConfig(LabelledImagesConfig):
         self.require_choice("dataset", [*SMALL, *CIFAR, *PHOTOGRAPHS])
         is_given = "data" in self.objects
         reader = "data given as an object" if is_given else f"dataset {self.dataset}"
-        self.require_unread(set(unread_fields("" if is_given else self.dataset)), reader)
+        # torchvision's CIFAR is read whole here, though classification reads one as photographs.
+        is_whole = is_given or self.dataset in CIFAR
+        self.require_unread(set(unread_fields("" if is_whole else self.dataset)), reader)
         if self.dataset in SMALL and not SMALL[self.dataset].needs_path:
             self.require_unread({"data_path"}, f"dataset {self.dataset}")
 

@@ -12,11 +12,12 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.transforms import v2
 
 from vkd.data.catalogue import SMALL, reader_of
+from vkd.data.cifar100 import fetched
 from vkd.data.images import Images
 from vkd.data.photographs import read_photographs
 from vkd.data.reader import PictureReader
 from vkd.data.sources import PhotographSource
-from vkd.errors import FieldError, RunError, as_user_error
+from vkd.errors import FieldError, as_user_error
 from vkd.generation.config import GenerationConfig
 from vkd.inputs import InputFormat
 from vkd.models.biggan import SIDE
@@ -141,10 +142,7 @@ def _read_cifar(
         raise FieldError("data_path", f"is needed: the folder that holds {name} or will.")
     parts = []
     for is_train in (True, False):
-        try:
-            found = _CIFAR[name](Path(path), train=is_train, download=True)
-        except (OSError, RuntimeError) as error:
-            raise RunError(f"{name} could not be fetched into {path}: {error}.") from None
+        found = fetched(_CIFAR[name], Path(path), is_train)
         images = torch.from_numpy(found.data).permute(0, 3, 1, 2).float() / 127.5 - 1
         labels = torch.tensor(found.targets)
         parts.append(Images(images, labels, mirror if is_train else None))

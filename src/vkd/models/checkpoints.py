@@ -12,10 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vkd.errors import UserError
+from vkd.errors import UserError, shortened
 from vkd.models import biggan, deit
 from vkd.models.adapter import Adapter, State
-from vkd.models.fit import check_dimensions, check_fit, check_tensors, shortened
+from vkd.models.fit import check_dimensions, check_fit, check_tensors
 from vkd.models.metadata import check_metadata
 from vkd.models.pickles import read_pickled
 from vkd.models.targets import written_whole

@@ -6,10 +6,9 @@ from typing import Any
 import timm
 from torch import nn
 
-from vkd.errors import FieldError, RunError, UserError, nearest, reason_of
+from vkd.errors import FieldError, RunError, UserError, nearest, reason_of, shortened
 from vkd.models import biggan, deit, small
 from vkd.models.checkpoints import Checkpoint, as_checkpoint, load_checkpoint
-from vkd.models.fit import shortened
 from vkd.models.vidt import variants
 
 HUB = "hub"
@@ -143,7 +142,6 @@ def _from_hub(name: str, kwargs: dict[str, Any]) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=True, **kwargs)
     except OSError as error:
-        reason = str(error).strip().splitlines()[0]
         raise RunError(
-            f"The weights of {name} could not be fetched from the hub: {reason}"
+            f"The weights of {name} could not be fetched from the hub: {reason_of(error)}"
         ) from None

@@ -6,20 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vkd.errors import UserError
+from vkd.errors import UserError, shortened
 from vkd.models.adapter import State
 
 _LONGEST = 300
 _MOST_LISTED = 3
 # Bytes that an expanded tensor, which repeats the few numbers that a file holds, may have.
 _MOST_REPEATED = 2**30
-
-
-def shortened(text: object, most: int) -> str:
-    """Return a text with its middle left out where it is longer than ``most`` letters."""
-    whole = str(text)
-    half = (most - 3) // 2
-    return whole if len(whole) <= most else f"{whole[:half]}...{whole[-half:]}"
 
 
 def check_fit(model: nn.Module, state: State, file: Path, says: str = "") -> None:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vkd.errors import UserError
-from vkd.models.fit import shortened
+from vkd.errors import UserError, shortened
 
 _LARGEST_SIDE = 16384
 _INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos")

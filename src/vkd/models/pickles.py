@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vkd.errors import UserError
+from vkd.errors import UserError, shortened
 from vkd.models.adapter import State
 from vkd.models.arrays import STAND_INS, Array
-from vkd.models.fit import shortened
 from vkd.models.wrappers import USUAL, flattened, home_of
 
 # What checkpoints hold beside tensors: flags and paths. None of these can run code when it is

@@ -4,10 +4,9 @@ from pathlib import Path
 
 from torch import nn
 
-from vkd.errors import UserError
+from vkd.errors import UserError, shortened
 from vkd.models.checkpoints import Checkpoint, FittedWeights, as_checkpoint
 from vkd.models.factory import HUB, create_model
-from vkd.models.fit import shortened
 from vkd.notes import say
 
 _MOST_LISTED = 5

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from vkd.errors import RunError, UserError
-from vkd.models.fit import shortened
+from vkd.errors import RunError, UserError, shortened
 
 
 def check_new(target: Path) -> None:

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vkd.errors import UserError
+from vkd.errors import UserError, shortened
 from vkd.models.adapter import State
 from vkd.models.checkpoints import Checkpoint, as_checkpoint, recognised
-from vkd.models.fit import shortened
 from vkd.models.wrappers import below
 
 Moments = dict[str, Tensor]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vkd.errors import FieldError, UserError
+from vkd.files import read_text
 from vkd.reporting.page import (
     curves,
     details,
@@ -16,7 +17,7 @@ from vkd.reporting.page import (
     write_page,
 )
 from vkd.reporting.plots import palette
-from vkd.training.checkpoint import is_text, read_metrics, read_text
+from vkd.training.checkpoint import is_text, read_metrics
 
 
 def write_report(folders: list[Path], output: Path) -> Path:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vkd.config import TrainingConfig, write_recipe
 from vkd.errors import FieldError, UserError
+from vkd.files import read_text
 
 _log = logging.getLogger("vkd")
 _PROGRESS = "progress.json"
@@ -357,17 +358,3 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{file} is damaged: it is no JSON object.")
     return content
-
-
-def read_text(file: Path) -> str:
-    """Return the text of a run's file.
-
-    Raises:
-        UserError: if it is not there, or no text.
-    """
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{file} is damaged: it is no text.") from None

@@ -119,7 +119,7 @@ def create_schedule(
         warmup_lr=config.warmup_lr or lr / 100,
         warmup_prefix=True,
         min_lr=config.min_lr,
-        decay_epochs=config.decay_epochs,
+        decay_epochs=config.decay_epochs or None,
         decay_rate=config.decay_rate,
         step_on_epochs=config.schedule_step == "epoch",
         updates_per_epoch=updates_per_epoch,

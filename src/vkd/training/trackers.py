@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from vkd.config import TrainingConfig
-from vkd.errors import FieldError, RunError, nearest
+from vkd.errors import FieldError, RunError, nearest, reason_of
 
 _TENSORBOARD = "tensorboard"
 _WANDB = "wandb"
@@ -75,9 +75,8 @@ def _start(tracker: Any) -> None:
     try:
         tracker.start()
     except Exception as error:  # each tracker's package raises its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RunError(
-            f"The tracker {tracker.name} could not be started: {reason[:200]}"
+            f"The tracker {tracker.name} could not be started: {reason_of(error)}"
         ) from error
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vkd.data.split_names import split_of, split_within
-from vkd.detection.formats.place import SplitPlace, read_text
+from vkd.detection.formats.place import SplitPlace
 from vkd.errors import FieldError, UserError
+from vkd.files import read_text
 
 
 def coco_places(folder: Path, image_folder: str = "") -> dict[str, SplitPlace]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vkd.data.layout import holds
 from vkd.detection.formats.yolo_file import data_files
 
 _COCO = ("annotations/*.json", "*/_annotations.coco.json")
@@ -15,17 +16,14 @@ _NAMES = ("classes.txt", "obj.names", "labels/classes.txt")
 
 def format_of(path: Path) -> str | None:
     """Return the ``dataset`` that a folder or file looks like: coco, yolo or voc; None for none."""
-
-    def holds(patterns: tuple[str, ...]) -> bool:
-        return any(next(path.glob(pattern), None) is not None for pattern in patterns)
-
     if not path.is_dir():
         return "yolo" if path.is_file() and path.suffix.lower() in (".yaml", ".yml") else None
-    if holds(_COCO):
+    if holds(path, *_COCO):
         return "coco"
-    if data_files(path) or holds(("obj.data",)) or (holds(_YOLO) and holds(_NAMES)):
+    has_labels = holds(path, *_YOLO) and holds(path, *_NAMES)
+    if data_files(path) or has_labels or holds(path, "obj.data"):
         return "yolo"
-    return "voc" if holds(_VOC) else None
+    return "voc" if holds(path, *_VOC) else None
 
 
 def hint(path: Path, dataset: str) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 from vkd.data.class_folders import scan_folder
 from vkd.data.pictures import picture_suffixes
 from vkd.data.split_names import split_of
-from vkd.detection.formats.place import SplitPlace, read_text
+from vkd.detection.formats.place import SplitPlace
 from vkd.detection.formats.voc_files import VocFile, counted_from, read_voc_file
 from vkd.errors import FieldError, UserError
+from vkd.files import read_text
 
 _LISTS = {"train": ("train", "trainval"), "validation": ("val",), "test": ("test",)}
 

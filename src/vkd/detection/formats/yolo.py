@@ -8,11 +8,12 @@ from typing import Any
 from vkd.data.class_folders import scan_folder
 from vkd.data.split_names import split_of
 from vkd.detection.formats.layout import hint
-from vkd.detection.formats.place import SplitPlace, read_text
+from vkd.detection.formats.place import SplitPlace
 from vkd.detection.formats.yolo_file import DataFile, data_file
 from vkd.detection.formats.yolo_labels import labelled
 from vkd.detection.picture_paths import PicturePaths
 from vkd.errors import FieldError, UserError
+from vkd.files import read_text
 
 
 def yolo_places(path: Path, image_folder: str = "") -> dict[str, SplitPlace]:

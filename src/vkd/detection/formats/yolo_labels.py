@@ -7,9 +7,9 @@ from typing import Any
 
 from vkd.data.pictures import picture_size
 from vkd.detection.boxes import polygon_area
-from vkd.detection.formats.place import read_text
 from vkd.detection.formats.yolo_file import DataFile
 from vkd.errors import UserError
+from vkd.files import read_text
 
 # Rounding outwards is usual; more than this is another unit.
 _SLACK = 0.01
