@@ -6,13 +6,18 @@ The module stores an unconstrained matrix ``V`` (L, K) and computes with the Q f
 QR decomposition, ``Q = V R^-1`` and ``R`` upper triangular with a positive diagonal. ``Q`` itself
 is never formed: the Gram matrix ``V' V = R' R`` is only K wide, so its Cholesky factor and
 triangular solves against the (N, K) features give ``x Q' = (x R^-1) V'`` at little more than the
-cost of a plain linear map. Where ``V`` is too ill-conditioned for its Gram matrix to be trusted,
-Householder QR in float64 takes over; both compute the same function.
+cost of a plain linear map.
+
+That is accurate where ``V`` is well-conditioned. As ``V`` and ``V A`` have the same Q for every
+upper triangular ``A`` with a positive diagonal, any other ``V`` is multiplied by one first that
+makes its columns nearly orthonormal. On the CPU this is done where ``V`` needs it. Elsewhere the
+host would have to wait for the value that tells, so it is always done: it costs little there.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +25,8 @@ from torch import Tensor, nn
 # it for which fp32 Cholesky keeps Q orthonormal to well below 1e-5.
 _MIN_SQUARED_SINE = 0.15
 _GRAM_BLOCK = 128
+# Of a column's length: what keeps columns apart that depend on each other exactly.
+_APART = 1e-8
 
 
 class OrthogonalProjection(nn.Module):
@@ -71,10 +78,9 @@ class OrthogonalProjection(nn.Module):
         dtype = torch.promote_types(self.parameter.dtype, torch.float32)
         rows = features.reshape(-1, self.student_dim).to(dtype)
         matrix = self.parameter.to(dtype)
-        if self.teacher_dim >= self.student_dim:
-            projected, _ = _expand(rows, matrix)
-        else:
-            projected, _ = _reduce(rows, matrix.T)
+        is_tall = self.teacher_dim >= self.student_dim
+        on_host = matrix.device.type == "cpu"
+        projected = _projected(rows, matrix if is_tall else matrix.T, is_tall, on_host)
         return projected.reshape(*features.shape[:-1], self.teacher_dim)
 
     @torch.no_grad()
@@ -113,67 +119,68 @@ def orthogonality_error(weight: Tensor) -> float:
     return float((tall.T @ tall - torch.eye(tall.shape[1], dtype=torch.float64)).abs().max())
 
 
-# Custom operators, because the choice of path depends on values, which torch.compile cannot trace
-# in one graph, and because the closed-form gradient needs fewer products than autograd's.
-# ``expand`` is x Q' from K to L features; ``reduce`` is x Q from L to K features.
+def _projected(rows: Tensor, tall: Tensor, expands: bool, on_host: bool) -> Tensor:
+    """x Q' from K to L features if it ``expands``, else x Q from L to K, by the Q of ``tall``.
+
+    ``on_host`` allows to look at values, which lie in the host's memory.
+    """
+    if not on_host:
+        tall, _ = _conditioned(tall)
+    operator = _expand if expands else _reduce
+    projected, _ = operator(rows, tall, on_host)
+    return projected
+
+
+# Custom operators, because what is done may depend on values, which torch.compile cannot trace in
+# one graph, and because the closed-form gradient needs fewer products than autograd's.
 
 
 @torch.library.custom_op("vkd::expand", mutates_args=())
-def _expand(rows: Tensor, tall: Tensor) -> tuple[Tensor, Tensor]:
+def _expand(rows: Tensor, tall: Tensor, on_host: bool) -> tuple[Tensor, Tensor]:
     with _full_precision(rows.device):
         lower = _cholesky_factor(tall)
-        if lower is not None:
-            return _solve(lower, rows) @ tall.T, lower
-        basis, lower = _householder(tall)
-        return rows @ basis.to(rows).T, lower.to(rows)
+        frame, own, _ = _trusted(tall, lower, on_host)
+        return _solve(own, rows) @ frame.T, lower
 
 
 @torch.library.custom_op("vkd::reduce", mutates_args=())
-def _reduce(rows: Tensor, tall: Tensor) -> tuple[Tensor, Tensor]:
+def _reduce(rows: Tensor, tall: Tensor, on_host: bool) -> tuple[Tensor, Tensor]:
     with _full_precision(rows.device):
         lower = _cholesky_factor(tall)
-        if lower is not None:
-            return _solve_transposed(lower, rows @ tall), lower
-        basis, lower = _householder(tall)
-        return rows @ basis.to(rows), lower.to(rows)
+        frame, own, _ = _trusted(tall, lower, on_host)
+        return _solve_transposed(own, rows @ frame), lower
 
 
 @torch.library.custom_op("vkd::expand_backward", mutates_args=())
 def _expand_backward(
-    grad: Tensor, rows: Tensor, tall: Tensor, lower: Tensor
+    grad: Tensor, rows: Tensor, tall: Tensor, lower: Tensor, on_host: bool
 ) -> tuple[Tensor, Tensor]:
     with _full_precision(rows.device):
-        if _is_well_conditioned(lower):
-            grad_rows = _solve_transposed(lower, grad @ tall)
-            return grad_rows, _tall_gradient(rows, grad, grad_rows, tall, lower)
-        basis, factor = _householder(tall)
-        grad_rows = grad @ basis.to(grad)
-        return grad_rows, _householder_gradient(rows, grad, basis, factor).to(tall)
+        frame, own, factor = _trusted(tall, lower, on_host)
+        grad_rows = _solve_transposed(own, grad @ frame)
+        return grad_rows, _pulled_back(_frame_gradient(rows, grad, grad_rows, frame, own), factor)
 
 
 @torch.library.custom_op("vkd::reduce_backward", mutates_args=())
 def _reduce_backward(
-    grad: Tensor, rows: Tensor, tall: Tensor, lower: Tensor
+    grad: Tensor, rows: Tensor, tall: Tensor, lower: Tensor, on_host: bool
 ) -> tuple[Tensor, Tensor]:
     with _full_precision(rows.device):
-        if _is_well_conditioned(lower):
-            projected = _solve_transposed(lower, rows @ tall)
-            grad_tall = _tall_gradient(grad, rows, projected, tall, lower)
-            return _solve(lower, grad) @ tall.T, grad_tall
-        basis, factor = _householder(tall)
-        grad_tall = _householder_gradient(grad, rows, basis, factor)
-        return grad @ basis.to(grad).T, grad_tall.to(tall)
+        frame, own, factor = _trusted(tall, lower, on_host)
+        projected = _solve_transposed(own, rows @ frame)
+        grad_tall = _pulled_back(_frame_gradient(grad, rows, projected, frame, own), factor)
+        return _solve(own, grad) @ frame.T, grad_tall
 
 
 @_expand.register_fake
-def _(rows: Tensor, tall: Tensor) -> tuple[Tensor, Tensor]:
+def _(rows: Tensor, tall: Tensor, on_host: bool) -> tuple[Tensor, Tensor]:
     return rows.new_empty(rows.shape[0], tall.shape[0]), tall.new_empty(
         tall.shape[1], tall.shape[1]
     )
 
 
 @_reduce.register_fake
-def _(rows: Tensor, tall: Tensor) -> tuple[Tensor, Tensor]:
+def _(rows: Tensor, tall: Tensor, on_host: bool) -> tuple[Tensor, Tensor]:
     return rows.new_empty(rows.shape[0], tall.shape[1]), tall.new_empty(
         tall.shape[1], tall.shape[1]
     )
@@ -181,56 +188,90 @@ def _(rows: Tensor, tall: Tensor) -> tuple[Tensor, Tensor]:
 
 @_expand_backward.register_fake
 @_reduce_backward.register_fake
-def _(grad: Tensor, rows: Tensor, tall: Tensor, lower: Tensor) -> tuple[Tensor, Tensor]:
+def _(
+    grad: Tensor, rows: Tensor, tall: Tensor, lower: Tensor, on_host: bool
+) -> tuple[Tensor, Tensor]:
     return rows.new_empty(rows.shape), tall.new_empty(tall.shape)
 
 
-def _save(ctx, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:  # type: ignore[no-untyped-def]
-    ctx.save_for_backward(*inputs, output[1])
+def _save(ctx, inputs: tuple[Tensor, Tensor, bool], output: tuple[Tensor, Tensor]) -> None:  # type: ignore[no-untyped-def]
+    rows, tall, ctx.on_host = inputs
+    ctx.save_for_backward(rows, tall, output[1])
     ctx.mark_non_differentiable(output[1])
 
 
-def _expand_gradient(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
-    return _expand_backward(grad.contiguous(), *ctx.saved_tensors)
+def _expand_gradient(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
+    return *_expand_backward(grad.contiguous(), *ctx.saved_tensors, ctx.on_host), None
 
 
-def _reduce_gradient(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
-    return _reduce_backward(grad.contiguous(), *ctx.saved_tensors)
+def _reduce_gradient(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[no-untyped-def]
+    return *_reduce_backward(grad.contiguous(), *ctx.saved_tensors, ctx.on_host), None
 
 
 _expand.register_autograd(_expand_gradient, setup_context=_save)
 _reduce.register_autograd(_reduce_gradient, setup_context=_save)
 
 
-def _tall_gradient(
-    small: Tensor, large: Tensor, pulled: Tensor, tall: Tensor, lower: Tensor
+def _frame_gradient(
+    small: Tensor, large: Tensor, pulled: Tensor, frame: Tensor, lower: Tensor
 ) -> Tensor:
-    """Gradient (L, K) of V for dL/dQ = large' small, where ``pulled`` = large Q.
+    """Gradient (L, K) of a frame for dL/dQ = large' small, where ``pulled`` = large Q.
 
     The QR derivative with R free (Walter and Lehmann, 2010): (dQ - Q copyltu(dQ' Q)) R^-T.
     """
     inner = _copy_lower_to_upper(small.T @ pulled)
     inner = torch.linalg.solve_triangular(lower.T, inner, upper=True)
     inner = _solve(lower, inner)
-    return (large.T @ _solve(lower, small)).addmm_(tall, inner, alpha=-1)
+    return (large.T @ _solve(lower, small)).addmm_(frame, inner, alpha=-1)
 
 
-def _householder_gradient(small: Tensor, large: Tensor, basis: Tensor, lower: Tensor) -> Tensor:
-    """As ``_tall_gradient``, in float64 with Q (``basis``) at hand and R far from orthogonal."""
-    small, large = small.to(basis), large.to(basis)
-    inner = _copy_lower_to_upper(small.T @ (large @ basis))
-    return _solve(lower, (large.T @ small).addmm_(basis, inner, alpha=-1))
+def _pulled_back(grad_frame: Tensor, factor: Tensor | None) -> Tensor:
+    """The gradient of V for that of its frame ``V factor``."""
+    return grad_frame if factor is None else (grad_frame.to(factor) @ factor.T).to(grad_frame)
 
 
-def _cholesky_factor(tall: Tensor) -> Tensor | None:
-    """Lower Cholesky factor (K, K) of the Gram matrix, or None where it is not to be trusted."""
-    lower, _ = torch.linalg.cholesky_ex(_gram(tall))
-    return lower if _is_well_conditioned(lower) else None
+def _trusted(tall: Tensor, lower: Tensor, on_host: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A well-conditioned frame of V, its Cholesky factor, and what V was multiplied by.
+
+    This is V itself with its own factor ``lower``, unless values may be looked at and object.
+    """
+    if not on_host or _is_well_conditioned(lower):
+        return tall, lower, None
+    frame, factor = _conditioned(tall)
+    return frame, _cholesky_factor(frame), factor
+
+
+def _cholesky_factor(tall: Tensor) -> Tensor:
+    """Lower Cholesky factor (K, K) of the Gram matrix; of no meaning where there is none."""
+    return torch.linalg.cholesky_ex(_gram(tall))[0]
 
 
 def _is_well_conditioned(lower: Tensor) -> bool:
-    squared_sines = lower.diagonal().square() / lower.square().sum(1)
-    return bool((squared_sines >= _MIN_SQUARED_SINE).all())
+    # By NumPy, which shares the memory.
+    factor = lower.numpy()
+    squares = np.square(factor)
+    return bool((squares.diagonal() > _MIN_SQUARED_SINE * squares.sum(1)).all())
+
+
+def _conditioned(tall: Tensor) -> tuple[Tensor, Tensor]:
+    """A well-conditioned frame ``V A``, differentiable in V, and the constant upper triangular A.
+
+    Columns are scaled to length 1, then shifted Cholesky QR is applied twice (Fukaya et al. 2020),
+    in float64, but on devices that have none.
+    """
+    exact = tall.to(torch.float32 if tall.device.type == "mps" else torch.float64)
+    with torch.no_grad():
+        lengths = exact.norm(dim=0)
+        lengths = torch.where(lengths > 0, lengths, 1.0)
+        apart = _APART * torch.eye(*exact.shape, dtype=exact.dtype, device=exact.device) * lengths
+        shift = 10 * exact.shape[1] * torch.finfo(exact.dtype).eps
+        frame, factor = (exact + apart) / lengths, torch.diag(1 / lengths)
+        for _ in range(2):
+            gram = frame.T @ frame
+            gram.diagonal().add_(shift)
+            lower = torch.linalg.cholesky_ex(gram)[0]
+            frame, factor = _solve_transposed(lower, frame), _solve_transposed(lower, factor)
+    return ((exact + apart) @ factor).to(tall), factor
 
 
 def _gram(tall: Tensor) -> Tensor:
@@ -241,19 +282,6 @@ def _gram(tall: Tensor) -> Tensor:
         stop = min(start + _GRAM_BLOCK, dim)
         gram[start:, start:stop].addmm_(tall[:, start:].T, tall[:, start:stop], beta=0)
     return gram
-
-
-def _householder(tall: Tensor) -> tuple[Tensor, Tensor]:
-    """Q (L, K) and R' (K, K) in float64, on the CPU where the device has no float64."""
-    device = torch.device("cpu") if tall.device.type == "mps" else tall.device
-    basis, upper = torch.linalg.qr(tall.to(device, torch.float64))
-    diagonal = upper.diagonal()
-    sign = torch.where(diagonal < 0, -1.0, 1.0).to(diagonal)
-    basis, upper = basis * sign, upper * sign[:, None]
-    # A column that depends on others exactly has no QR derivative; keep the gradient finite.
-    floor = torch.finfo(torch.float64).eps * upper.abs().max().clamp(min=1e-30)
-    upper.diagonal().clamp_(min=floor.item())
-    return basis, upper.T
 
 
 def _copy_lower_to_upper(square: Tensor) -> Tensor:
