@@ -5,10 +5,9 @@ import torch
 from safetensors.torch import load_file
 
 from support.formula import GOLDEN, draw
-from support.release import targets_of, vidt_file
+from support.release import losses_of, targets_of, vidt_file
 from vkd import create_model
 from vkd.api.convert import convert
-from vkd.detection.losses import detection_losses
 from vkd.detection.matching import Rules
 from vkd.detection.postprocess import best_detections
 from vkd.errors import UserError
@@ -69,13 +68,13 @@ def test_post_processing_equals_the_releases(golden):
 
 def test_every_loss_term_equals_the_releases(golden):
     expected, model, found = golden
-    *earlier, last = detection_losses(found, targets_of(2), Rules(softmax=model.softmax))
+    losses = losses_of(found, targets_of(2), Rules(softmax=model.softmax))
     theirs = {"ce": "class", "bbox": "box", "giou": "giou", "iouaware": "iou"}
     names = [key for key in expected if key.startswith("loss.loss_")]
     assert len(names) >= 3
     for name in names:
         kind, _, suffix = name.removeprefix("loss.loss_").partition("_")
-        ours = (earlier[int(suffix)] if suffix else last)[theirs[kind]]
+        ours = losses[theirs[kind]][int(suffix) if suffix else -1]
         torch.testing.assert_close(ours, expected[name], **TOLERANCE)
 
 

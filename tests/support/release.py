@@ -6,6 +6,9 @@ import zlib
 import torch
 
 from support.formula import fill, keys_of
+from vkd.detection.losses import detection_losses, predictions_of
+from vkd.detection.matching import STANDARD, match
+from vkd.detection.objects import mean_count, objects_of
 
 
 def deit_file(name, folder, projector=True):
@@ -47,3 +50,10 @@ def targets_of(count):
         labels = torch.randint(1, 91, (objects,), generator=generator)
         targets.append({"labels": labels, "boxes": torch.cat([centres, sizes], 1)})
     return targets
+
+
+def losses_of(outputs, targets, rules=STANDARD):
+    """The losses of every layer of a detector's outputs, by kind."""
+    found, objects = predictions_of(outputs), objects_of(targets)
+    matches = match(found.logits, found.boxes, objects, rules)
+    return detection_losses(found, objects, matches, mean_count(objects), rules)

@@ -1,128 +1,127 @@
-"""The losses of a detector (shared facts of DETR, Deformable DETR and ViDT)."""
+"""The losses of a detector (shared facts of DETR, Deformable DETR and ViDT).
 
-from typing import Any
+Shapes: B images, D predictions of each, M places for objects of each, L layers of which each
+predicts, C classes. Nothing here depends on the number of objects or looks at values, so that no
+GPU is waited for.
+"""
+
+from typing import Any, NamedTuple
 
 import torch
-from accelerate import PartialState
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import sigmoid_focal_loss
 
-from vkd.detection.matching import ALPHA, GAMMA, STANDARD, Match, Rules, Targets, match
-
-
-def match_layers(
-    outputs: dict[str, Any], targets: Targets, rules: Rules = STANDARD
-) -> list[list[Match]]:
-    """Return the matches of each layer in order, the last one's last; see ``detection_losses``."""
-    layers = _layers(outputs)
-    logits = torch.stack([layer["pred_logits"] for layer in layers])
-    boxes = torch.stack([layer["pred_boxes"] for layer in layers])
-    return match(logits, boxes, targets, rules)
+from vkd.detection.matching import ALPHA, GAMMA, STANDARD, UNMATCHED, Rules
+from vkd.detection.objects import Objects, Targets
+from vkd.detection.overlap import overlaps
 
 
-def _layers(outputs: dict[str, Any]) -> list[dict[str, Tensor]]:
-    return [*outputs.get("aux_outputs", []), outputs]
+class Predictions(NamedTuple):
+    """What all layers predict, the last one's last.
+
+    Attributes:
+        logits: (L, B, D, C).
+        boxes: (L, B, D, 4), centre and size in 0..1.
+        ious: logits (L, B, D, 1) of the overlap of boxes with their objects; None without.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    ious: Tensor | None
+
+
+def predictions_of(outputs: dict[str, Any]) -> Predictions:
+    """Return what all layers of a detector in training predict, in float32.
+
+    Args:
+        outputs: of a ``ViDT`` in training.
+    """
+    layers = [*outputs.get("aux_outputs", []), outputs]
+    logits, boxes = (
+        torch.stack([layer[name] for layer in layers]).float()
+        for name in ("pred_logits", "pred_boxes")
+    )
+    ious = None
+    if "pred_ious" in outputs:
+        ious = torch.stack([layer["pred_ious"] for layer in layers]).float()
+    return Predictions(logits, boxes, ious)
 
 
 def detection_losses(
-    outputs: dict[str, Any],
-    targets: Targets,
-    rules: Rules = STANDARD,
-    matches: list[list[Match]] | None = None,
-) -> list[dict[str, Tensor]]:
+    found: Predictions, objects: Objects, matches: Tensor, count: Tensor, rules: Rules = STANDARD
+) -> dict[str, Tensor]:
     """Return the unweighted losses ``class``, ``box``, ``giou`` (and ``iou`` where predicted).
 
-    A dict for each layer in order, the last one's last; each layer has a matching of its own. Sums
-    are divided by the number of objects, averaged over processes and at least 1.
+    Each is that of every layer in order, (L,), the last one's last. Sums are divided by ``count``.
 
     Args:
-        outputs: of a ``ViDT`` in training.
-        targets: ``labels`` (K,) and ``boxes`` (K, 4) of each image.
-        rules: of matching, and of the loss ``class``.
-        matches: of ``match_layers``, where they are known already.
+        found: what is predicted.
+        objects: of the images.
+        matches: of ``match``, (L, B, M).
+        count: of ``mean_count``, a scalar.
+        rules: of the loss ``class``.
     """
-    if matches is None:
-        matches = match_layers(outputs, targets, rules)
-    count = mean_count(targets, outputs["pred_logits"].device)
-    return [
-        _layer_losses(layer, targets, matched, count, rules)
-        for layer, matched in zip(_layers(outputs), matches, strict=True)
-    ]
-
-
-@torch.no_grad()
-def class_error(outputs: dict[str, Any], targets: Targets, matches: list[Match]) -> Tensor:
-    """Return the share in % of objects whose matched prediction has another class; 100 for none.
-
-    Args:
-        outputs: of a ``ViDT`` in training.
-        targets: ``labels`` (K,) of each image.
-        matches: of the last layer.
-    """
-    logits = outputs["pred_logits"]
-    hits, count = torch.zeros((), device=logits.device), 0
-    for image, (predictions, objects) in enumerate(matches):
-        labels = targets[image]["labels"][objects.to(logits.device)]
-        found = logits[image, predictions.to(logits.device)].argmax(-1)
-        hits, count = hits + (found == labels.to(found.device)).sum(), count + len(objects)
-    return 100 - 100 * hits / max(count, 1)
-
-
-def mean_count(targets: Targets, device: torch.device) -> Tensor:
-    """Return the number of objects of a process, averaged over processes, at least 1."""
-    count = torch.tensor(float(sum(len(target["labels"]) for target in targets)), device=device)
-    state = PartialState()
-    if state.num_processes > 1:
-        torch.distributed.all_reduce(count)
-        count /= state.num_processes
-    return count.clamp(min=1)
-
-
-def _layer_losses(
-    layer: dict[str, Tensor],
-    targets: Targets,
-    matches: list[Match],
-    count: Tensor,
-    rules: Rules,
-) -> dict[str, Tensor]:
-    logits = layer["pred_logits"].float()
-    device = logits.device
-    images = torch.cat([torch.full_like(p, image) for image, (p, _) in enumerate(matches)])
-    found = images.to(device), torch.cat([p for p, _ in matches]).to(device)
-    pairs = [(t, objects.to(device)) for t, (_, objects) in zip(targets, matches, strict=True)]
-    labels = torch.cat([target["labels"][objects] for target, objects in pairs])
-    expected = torch.cat([target["boxes"][objects] for target, objects in pairs])
-    boxes = layer["pred_boxes"].float()[found]
-    corners, target_corners = (box_convert(part, "cxcywh", "xyxy") for part in (boxes, expected))
-    losses = {
-        "box": F.l1_loss(boxes, expected, reduction="sum"),
-        "giou": generalized_box_iou_loss(corners, target_corners, reduction="sum"),
+    is_matched = (matches != UNMATCHED).float()
+    places = matches.clamp(min=0)
+    expected = objects.boxes.float()[None]
+    boxes = found.boxes.gather(2, places[..., None].expand(-1, -1, -1, 4))
+    shared, generalised = overlaps(boxes, expected)
+    sums = {
+        "box": (boxes - expected).abs().sum(-1),
+        "giou": 1 - generalised,
     }
-    if "pred_ious" in layer:
-        overlap = box_iou(corners.detach(), target_corners).diagonal()
-        predicted = layer["pred_ious"].float()[found].squeeze(-1)
-        losses["iou"] = F.binary_cross_entropy_with_logits(predicted, overlap, reduction="sum")
-    if not rules.softmax:
-        one_hot = torch.zeros_like(logits)
-        one_hot[(*found, labels)] = 1.0
-        losses["class"] = sigmoid_focal_loss(logits, one_hot, rules.alpha, GAMMA, reduction="sum")
-    losses = {name: loss / count for name, loss in losses.items()}
+    if found.ious is not None:
+        predicted = found.ious.squeeze(-1).gather(2, places)
+        sums["iou"] = F.binary_cross_entropy_with_logits(
+            predicted, shared.detach(), reduction="none"
+        )
+    losses = {name: (loss * is_matched).sum((1, 2)) / count for name, loss in sums.items()}
     if rules.softmax:
-        losses["class"] = _softmax_loss(logits, found, labels, rules.no_object_weight)
+        losses["class"] = _softmax_loss(found.logits, objects, matches, rules.no_object_weight)
+    else:
+        expected = _one_hot(found.logits, objects, places, is_matched)
+        focal = sigmoid_focal_loss(found.logits, expected, rules.alpha, GAMMA)
+        losses["class"] = focal.sum((1, 2, 3)) / count
     return losses
 
 
+def _one_hot(logits: Tensor, objects: Objects, places: Tensor, is_matched: Tensor) -> Tensor:
+    """The class (L, B, D, C) of each prediction, zeros for those without object."""
+    numbers = places * logits.shape[3] + objects.labels[None]
+    flat = torch.zeros_like(logits).flatten(2)
+    return flat.scatter_add(2, numbers, is_matched).view_as(logits)
+
+
 def _softmax_loss(
-    logits: Tensor, found: tuple[Tensor, Tensor], labels: Tensor, no_object_weight: float
+    logits: Tensor, objects: Objects, matches: Tensor, no_object_weight: float
 ) -> Tensor:
-    """Cross-entropy of all predictions, weighted, those that are not ``found`` being no object."""
-    no_object = logits.shape[-1] - 1
-    expected = torch.full(logits.shape[:2], no_object, device=logits.device)
-    expected[found] = labels.to(logits.device)
-    weights = logits.new_ones(no_object + 1)
-    weights[-1] = no_object_weight
-    return F.cross_entropy(logits.transpose(1, 2), expected, weights)
+    """Cross-entropy (L,) of all predictions, weighted, those without object being of no class."""
+    layers, batch, predictions, outputs = logits.shape
+    labels = objects.labels[None].expand(layers, -1, -1)
+    # One place more, for what has no match.
+    expected = labels.new_full((layers, batch, predictions + 1), outputs - 1)
+    expected = expected.scatter(2, torch.where(matches == UNMATCHED, predictions, matches), labels)
+    weights = F.pad(logits.new_ones(outputs - 1), (0, 1), value=no_object_weight)
+    return torch.stack(
+        [
+            F.cross_entropy(ours.transpose(1, 2), theirs[:, :-1], weights)
+            for ours, theirs in zip(logits, expected, strict=True)
+        ]
+    )
+
+
+@torch.no_grad()
+def class_error(found: Predictions, objects: Objects, matches: Tensor) -> Tensor:
+    """Return the share in % of objects whose match in the last layer has another class.
+
+    100 where there are no objects. Arguments as of ``detection_losses``.
+    """
+    last = matches[-1]
+    is_matched = last != UNMATCHED
+    guessed = found.logits[-1].argmax(-1).gather(1, last.clamp(min=0))
+    hits = ((guessed == objects.labels) & is_matched).sum()
+    return 100 - 100 * hits / is_matched.sum().clamp(min=1)
 
 
 def token_label_loss(outputs: dict[str, Any], targets: Targets) -> Tensor:
@@ -130,7 +129,7 @@ def token_label_loss(outputs: dict[str, Any], targets: Targets) -> Tensor:
 
     Args:
         outputs: with ``patch_logits`` (B, L, classes) and ``patch_shapes``, (H, W) of each scale.
-        targets: also with ``masks`` (K, H, W), padded as the images are.
+        targets: ``labels`` (K,) and ``masks`` (K, H, W) of each image, padded as the images are.
     """
     logits = outputs["patch_logits"].float()
     expected = torch.stack(

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torchvision.ops import box_convert, generalized_box_iou
 
-Targets = list[dict[str, Tensor]]
-Match = tuple[Tensor, Tensor]
+from vkd.detection.objects import Objects
+from vkd.detection.overlap import overlaps
+
 ALPHA, GAMMA = 0.25, 2.0
+UNMATCHED = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,37 +38,39 @@ STANDARD = Rules()
 
 
 @torch.no_grad()
-def match(
-    logits: Tensor, boxes: Tensor, targets: Targets, rules: Rules = STANDARD
-) -> list[list[Match]]:
+def match(logits: Tensor, boxes: Tensor, objects: Objects, rules: Rules = STANDARD) -> Tensor:
     """Assign each object one prediction, at the least total cost.
+
+    The host waits once, for the costs of all layers and images.
 
     Args:
         logits: (layers, B, D, classes), the last class being "no object" with softmax.
         boxes: (layers, B, D, 4), centre and size in 0..1.
-        targets: ``labels`` (K,) and ``boxes`` (K, 4) of each image.
+        objects: of the B images, in M places.
         rules: the weights of costs.
 
     Returns:
-        For each layer and image, indices of predictions (rising) and of their objects.
+        The number of the prediction (layers, B, M) of each object; ``UNMATCHED`` at empty places,
+        and for objects beyond D.
     """
-    costs = []
-    for image, target in enumerate(targets):
-        by_class = _class_costs(logits[:, image].float(), rules)
-        cost = rules.class_cost * by_class[..., target["labels"]]
-        predicted = boxes[:, image].float()
-        cost += rules.box_cost * torch.cdist(
-            predicted, target["boxes"].expand(len(boxes), -1, -1), p=1
-        )
-        overlap = generalized_box_iou(
-            box_convert(predicted.flatten(0, 1), "cxcywh", "xyxy"),
-            box_convert(target["boxes"], "cxcywh", "xyxy"),
-        )
-        costs.append((cost - rules.giou_cost * overlap.view_as(cost)).flatten())
-    # One transfer for all: reading each by itself would stall a GPU once per image and layer.
-    parts = torch.cat(costs).cpu().split([len(cost) for cost in costs])
-    shaped = [part.view(boxes.shape[0], boxes.shape[2], -1) for part in parts]
-    return [[_assign(cost[layer]) for cost in shaped] for layer in range(len(boxes))]
+    # A diverging network has costs that are not numbers; its loss will say so.
+    costs = _costs(logits.float(), boxes.float(), objects, rules).nan_to_num(1e6).cpu().numpy()
+    found = np.full((*costs.shape[:2], costs.shape[3]), UNMATCHED, dtype=np.int64)
+    for layer, image in np.ndindex(found.shape[:2]):
+        cost = costs[layer, image, :, : objects.counts[image]]
+        predictions, places = linear_sum_assignment(cost)
+        found[layer, image, places] = predictions
+    return _without_waiting(torch.from_numpy(found), boxes.device)
+
+
+def _costs(logits: Tensor, boxes: Tensor, objects: Objects, rules: Rules) -> Tensor:
+    """What it costs (layers, B, D, M) to assign each place to each prediction."""
+    by_class = _class_costs(logits, rules)
+    labels = objects.labels[None, :, None].expand(*by_class.shape[:3], -1)
+    cost = rules.class_cost * by_class.gather(3, labels)
+    predicted, expected = boxes[:, :, :, None], objects.boxes[None, :, None]
+    cost += rules.box_cost * (predicted - expected).abs().sum(-1)
+    return cost - rules.giou_cost * overlaps(predicted, expected)[1]
 
 
 def _class_costs(logits: Tensor, rules: Rules) -> Tensor:
@@ -78,7 +82,7 @@ def _class_costs(logits: Tensor, rules: Rules) -> Tensor:
     return -rules.alpha * (1 - chance) ** GAMMA * (chance + 1e-8).log() - kept
 
 
-def _assign(cost: Tensor) -> Match:
-    # A diverging network has costs that are not numbers; its loss will say so.
-    predictions, objects = linear_sum_assignment(cost.nan_to_num(1e6).numpy())
-    return torch.as_tensor(predictions), torch.as_tensor(objects)
+def _without_waiting(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on ``device``; from memory that is not pinned the copy would wait."""
+    pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+    return pinned.to(device, non_blocking=True)

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from vkd.detection.coco import Batch
 from vkd.detection.config import DetectionConfig
-from vkd.detection.losses import class_error, detection_losses, match_layers, token_label_loss
-from vkd.detection.matching import Rules
+from vkd.detection.losses import class_error, detection_losses, predictions_of, token_label_loss
+from vkd.detection.matching import Rules, match
+from vkd.detection.objects import mean_count, objects_of
 from vkd.detection.tokens import TokenLoss, TokenTeacher
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck, pad_images
 from vkd.training.task import TrainingModule
@@ -84,10 +85,11 @@ class DetectionModule(TrainingModule):
             outputs = self.student(images, mask)
         else:
             outputs = self.student(images, mask, with_tokens=True)
-        matches = match_layers(outputs, targets, self.rules)
-        losses = detection_losses(outputs, targets, self.rules, matches)
+        found, objects = predictions_of(outputs), objects_of(targets)
+        matches = match(found.logits, found.boxes, objects, self.rules)
+        losses = detection_losses(found, objects, matches, mean_count(objects), self.rules)
         self._measures = _by_layer(losses, config)
-        self._measures["class_error"] = class_error(outputs, targets, matches[-1])
+        self._measures["class_error"] = class_error(found, objects, matches)
         terms = _weighted(losses, config)
         if config.token_label_weight:
             terms["patch"] = config.token_label_weight * token_label_loss(outputs, targets)
@@ -98,27 +100,26 @@ class DetectionModule(TrainingModule):
         return terms
 
 
-def _weighted(layers: list[dict[str, Tensor]], config: DetectionConfig) -> dict[str, Tensor]:
-    """The sum over layers of each kind of loss, weighted.
+def _weighted(losses: dict[str, Tensor], config: DetectionConfig) -> dict[str, Tensor]:
+    """The sum over layers of each kind of loss (layers,), weighted.
 
     Without auxiliary losses earlier layers keep a weight of 0, so that every parameter still has
     a gradient, as DDP requires.
     """
     weights = config.loss_weights()
-    terms: dict[str, Tensor] = {}
-    for layer in layers:
-        share = 1.0 if config.auxiliary_losses or layer is layers[-1] else 0.0
-        for kind, loss in layer.items():
-            terms[kind] = terms.get(kind, torch.zeros_like(loss)) + weights[kind] * share * loss
-    return terms
+    earlier = 1.0 if config.auxiliary_losses else 0.0
+    return {
+        kind: weights[kind] * (earlier * loss[:-1].sum() + loss[-1])
+        for kind, loss in losses.items()
+    }
 
 
-def _by_layer(layers: list[dict[str, Tensor]], config: DetectionConfig) -> dict[str, Tensor]:
+def _by_layer(losses: dict[str, Tensor], config: DetectionConfig) -> dict[str, Tensor]:
     """The unweighted losses of the last layer and, where they count, of those before it."""
-    found = {kind: loss.detach() for kind, loss in layers[-1].items()}
+    found = {kind: loss[-1].detach() for kind, loss in losses.items()}
     if config.auxiliary_losses:
-        for place, layer in enumerate(layers[:-1]):
-            found |= {f"{kind}.{place}": loss.detach() for kind, loss in layer.items()}
+        for kind, loss in losses.items():
+            found |= {f"{kind}.{place}": part for place, part in enumerate(loss[:-1].detach())}
     return found
 
 
