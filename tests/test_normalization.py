@@ -1,5 +1,7 @@
 """Normalisations against PyTorch's layers, NumPy's covariance and scikit-learn."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
 from vkd import layer_norm, standardize, whiten
-from vkd.normalization import identity, whitening_of
+from vkd.normalization import identity, inverse_square_root, whitening_of
 
 
 def draw(samples: int, dim: int, seed: int = 0) -> torch.Tensor:
@@ -120,3 +122,29 @@ def test_a_whitening_map_of_many_samples_applies_to_few(method):
     torch.testing.assert_close(alone, alone.mean().expand_as(alone), atol=1e-2, rtol=1e-2)
     distances = torch.pdist(apply(few))
     assert distances.max() > 1.2 * distances.min()
+
+
+@pytest.mark.parametrize(("samples", "dim"), [(16, 50), (50, 16), (2, 9), (64, 64), (300, 40)])
+@pytest.mark.parametrize("smallest", [0, -3])
+def test_whitening_by_products_equals_the_inverse_root_of_the_covariance(samples, dim, smallest):
+    torch.manual_seed(0)
+    features = torch.randn(samples, dim) * torch.logspace(0, smallest, dim) + 3
+    centred = (features - features.mean(0)).double()
+    values, vectors = torch.linalg.eigh(centred.T @ centred / (samples - 1))
+    scales = (values.clamp(min=0) + 1e-5 * values.sum() / dim).rsqrt()
+    expected = centred @ (vectors * scales @ vectors.T)
+    torch.testing.assert_close(whiten(features).double(), expected, atol=1e-3, rtol=0)
+    if smallest == 0 and samples != dim:
+        # With gradients eigenvectors are taken, in float32.
+        again = whiten(features.requires_grad_()).detach()
+        torch.testing.assert_close(again.double(), expected, atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("least", [1e-1, 1e-4, 1e-8])
+def test_the_inverse_square_root_of_a_matrix_undoes_it(least):
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(40, 40, dtype=torch.float64))[0]
+    matrix = basis * torch.logspace(0, math.log10(least), 40, dtype=torch.float64) @ basis.T
+    root = inverse_square_root(matrix, least / 40)
+    unit = torch.eye(40, dtype=torch.float64)
+    torch.testing.assert_close(root @ matrix @ root, unit, atol=1e-6, rtol=0)

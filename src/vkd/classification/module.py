@@ -92,7 +92,8 @@ class ClassificationModule(TrainingModule):
         if self.config.label_loss == "cross_entropy":
             return F.cross_entropy(logits, labels, label_smoothing=smoothing)
         if labels.ndim == 1:
-            labels = F.one_hot(labels, logits.shape[1])
+            # As F.one_hot, which reads the least and largest label.
+            labels = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
         # Of a mixed image all classes are there.
         return F.binary_cross_entropy_with_logits(logits, (labels > 0).float())
 

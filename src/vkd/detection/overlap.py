@@ -32,4 +32,5 @@ def overlaps(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _area(low: Tensor, high: Tensor) -> Tensor:
-    return (high - low).clamp(min=0).prod(-1)
+    width, height = (high - low).clamp(min=0).unbind(-1)
+    return width * height

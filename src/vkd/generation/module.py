@@ -109,7 +109,7 @@ class GeneratorModule(TrainingModule):
 def _generate(generator: Generator, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Images of random classes, and these."""
     labels = torch.randint(generator.num_classes, (count,), device=device)
-    return generator(generator.draw(count).to(device), labels), labels
+    return generator(generator.draw(count, device=device), labels), labels
 
 
 @contextmanager

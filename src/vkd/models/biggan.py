@@ -81,9 +81,11 @@ class Generator(nn.Module):
             features = block(features, labels)
         return self.conv(F.relu(self.norm(features))).tanh()
 
-    def draw(self, count: int, random: torch.Generator | None = None) -> Tensor:
-        """Return noise (count, Z) on the CPU."""
-        return torch.randn(count, self.noise_dim, generator=random)
+    def draw(
+        self, count: int, random: torch.Generator | None = None, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """Return noise (count, Z) on ``device``, which is that of ``random`` where it is given."""
+        return torch.randn(count, self.noise_dim, generator=random, device=device)
 
 
 class DiscriminatorBlock(nn.Module):

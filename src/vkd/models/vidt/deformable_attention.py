@@ -98,8 +98,7 @@ class DeformableAttention(nn.Module):
         if references.shape[-1] == 4:
             reach = references[:, :, None, :, None, 2:] * 0.5 / points
         else:
-            sizes = [[1 / width, 1 / height] for height, width in shapes]
-            reach = offsets.new_tensor(sizes)[:, None]
+            reach = _patch_sizes(shapes, offsets)[:, None]
         sampled = sample(
             value.view(batch, -1, heads, value.shape[-1] // heads),
             shapes,
@@ -107,6 +106,13 @@ class DeformableAttention(nn.Module):
             weights.to(value.dtype),
         )
         return self.output_proj(sampled)
+
+
+def _patch_sizes(shapes: list[tuple[int, int]], like: Tensor) -> Tensor:
+    """Width and height (L, 2) of a patch of each map, filled in where ``like`` is: copied there,
+    they would make the host wait."""
+    sides = [like.new_full((), 1 / side) for height, width in shapes for side in (width, height)]
+    return torch.stack(sides).view(-1, 2)
 
 
 def sample(

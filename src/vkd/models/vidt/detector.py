@@ -190,7 +190,8 @@ def pad_images(images: Images, mask: Tensor | None = None) -> tuple[Tensor, Tens
     """Return a batch (B, 3, H, W) and its mask (B, H, W), True on the padding right and below."""
     if isinstance(images, Tensor):
         if mask is None:
-            mask = torch.zeros(images.shape[0], *images.shape[-2:], dtype=torch.bool)
+            shape = images.shape[0], *images.shape[-2:]
+            mask = torch.zeros(shape, dtype=torch.bool, device=images.device)
         return images, mask.to(images.device)
     height = max(image.shape[1] for image in images)
     width = max(image.shape[2] for image in images)

@@ -139,12 +139,16 @@ def _constants(value: Tensor, locations: Tensor) -> dict[str, int]:
 
 
 def _sizes(shapes: list[int], device: torch.device) -> Tensor:
-    """Height, width and first place of each map."""
+    """Height, width and first place of each map.
+
+    From pinned memory, since the host would wait for a copy from other memory.
+    """
     rows, start = [], 0
     for height, width in zip(shapes[::2], shapes[1::2], strict=True):
         rows.append([height, width, start])
         start += height * width
-    return torch.tensor(rows, dtype=torch.int32, device=device)
+    sizes = torch.tensor(rows, dtype=torch.int32, pin_memory=True)
+    return sizes.to(device, non_blocking=True)
 
 
 @_sample.register_fake
