@@ -198,6 +198,26 @@ def test_copies_pickles_and_reloads():
         assert torch.equal(twin(features), module(features))
 
 
+@pytest.mark.parametrize("transposed", [True, False])
+@pytest.mark.parametrize("dependent", [True, False])
+def test_its_operators_keep_what_torch_asks_of_custom_ones(transposed, dependent, place):
+    on_host, tall = place == "host", torch.randn(9, 5)
+    if dependent:
+        tall[:, 1] = tall[:, 0] + 1e-3 * tall[:, 1]
+    tall = (tall.T.contiguous().T if transposed else tall).requires_grad_()
+    lower = projection._cholesky_factor(tall.detach())
+    for operator, width in ((projection._expand, 5), (projection._reduce, 9)):
+        rows = torch.randn(4, width, requires_grad=True)
+        torch.library.opcheck(operator, (rows, tall, on_host), atol=1e-3, rtol=1e-3)
+    for operator, widths in (
+        (projection._expand_backward, (9, 5)),
+        (projection._reduce_backward, (5, 9)),
+    ):
+        grad, rows = (torch.randn(4, width) for width in widths)
+        inputs = (grad, rows, tall.detach(), lower, on_host)
+        torch.library.opcheck(operator, inputs, atol=1e-1, rtol=1e-1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("student", "teacher"), [(6, 10), (10, 6)])
 def test_compiles_without_a_graph_break(student, teacher):

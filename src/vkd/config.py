@@ -81,7 +81,7 @@ class TrainingConfig:
         ema_decay_end: decay at the end of training, which it grows to linearly; 0 for ema_decay.
         mixed_precision: arithmetic of the networks; projections and losses stay in float32.
         device: auto takes CUDA, then MPS, then the CPU.
-        compile: compile the trained networks with torch.compile.
+        compile: compile student, teacher and losses with torch.compile: a graph each.
         channels_last: keep images and convolutions in the layout that is fast on GPUs.
         workers: processes that load data.
         pin_memory: load into memory that is copied to CUDA devices faster.

@@ -135,24 +135,21 @@ def _projected(rows: Tensor, tall: Tensor, expands: bool, on_host: bool) -> Tens
 # one graph, and because the closed-form gradient needs fewer products than autograd's.
 
 
-@torch.library.custom_op("vkd::expand", mutates_args=())
-def _expand(rows: Tensor, tall: Tensor, on_host: bool) -> tuple[Tensor, Tensor]:
+def _expanded(rows: Tensor, tall: Tensor, on_host: bool) -> tuple[Tensor, Tensor]:
     with _full_precision(rows.device):
         lower = _cholesky_factor(tall)
         frame, own, _ = _trusted(tall, lower, on_host)
         return _solve(own, rows) @ frame.T, lower
 
 
-@torch.library.custom_op("vkd::reduce", mutates_args=())
-def _reduce(rows: Tensor, tall: Tensor, on_host: bool) -> tuple[Tensor, Tensor]:
+def _reduced(rows: Tensor, tall: Tensor, on_host: bool) -> tuple[Tensor, Tensor]:
     with _full_precision(rows.device):
         lower = _cholesky_factor(tall)
         frame, own, _ = _trusted(tall, lower, on_host)
         return _solve_transposed(own, rows @ frame), lower
 
 
-@torch.library.custom_op("vkd::expand_backward", mutates_args=())
-def _expand_backward(
+def _expand_gradients(
     grad: Tensor, rows: Tensor, tall: Tensor, lower: Tensor, on_host: bool
 ) -> tuple[Tensor, Tensor]:
     with _full_precision(rows.device):
@@ -161,8 +158,7 @@ def _expand_backward(
         return grad_rows, _pulled_back(_frame_gradient(rows, grad, grad_rows, frame, own), factor)
 
 
-@torch.library.custom_op("vkd::reduce_backward", mutates_args=())
-def _reduce_backward(
+def _reduce_gradients(
     grad: Tensor, rows: Tensor, tall: Tensor, lower: Tensor, on_host: bool
 ) -> tuple[Tensor, Tensor]:
     with _full_precision(rows.device):
@@ -172,18 +168,26 @@ def _reduce_backward(
         return _solve(own, grad) @ frame.T, grad_tall
 
 
+_expand = torch.library.custom_op("vkd::expand", _expanded, mutates_args=())
+_reduce = torch.library.custom_op("vkd::reduce", _reduced, mutates_args=())
+_expand_backward = torch.library.custom_op(
+    "vkd::expand_backward", _expand_gradients, mutates_args=()
+)
+_reduce_backward = torch.library.custom_op(
+    "vkd::reduce_backward", _reduce_gradients, mutates_args=()
+)
+
+
 @_expand.register_fake
 def _(rows: Tensor, tall: Tensor, on_host: bool) -> tuple[Tensor, Tensor]:
-    return rows.new_empty(rows.shape[0], tall.shape[0]), tall.new_empty(
-        tall.shape[1], tall.shape[1]
-    )
+    dim = tall.shape[1]
+    return rows.new_empty(len(rows), len(tall)), tall.new_empty(dim, dim)
 
 
 @_reduce.register_fake
 def _(rows: Tensor, tall: Tensor, on_host: bool) -> tuple[Tensor, Tensor]:
-    return rows.new_empty(rows.shape[0], tall.shape[1]), tall.new_empty(
-        tall.shape[1], tall.shape[1]
-    )
+    dim = tall.shape[1]
+    return rows.new_empty(len(rows), dim), tall.new_empty(dim, dim)
 
 
 @_expand_backward.register_fake
@@ -243,7 +247,8 @@ def _trusted(tall: Tensor, lower: Tensor, on_host: bool) -> tuple[Tensor, Tensor
 
 def _cholesky_factor(tall: Tensor) -> Tensor:
     """Lower Cholesky factor (K, K) of the Gram matrix; of no meaning where there is none."""
-    return torch.linalg.cholesky_ex(_gram(tall))[0]
+    # LAPACK's columns are our rows.
+    return torch.linalg.cholesky_ex(_gram(tall).T, upper=True)[0].T
 
 
 def _is_well_conditioned(lower: Tensor) -> bool:
@@ -290,13 +295,13 @@ def _copy_lower_to_upper(square: Tensor) -> Tensor:
 
 
 def _solve(lower: Tensor, rows: Tensor) -> Tensor:
-    """Rows times the inverse of ``lower``."""
-    return torch.linalg.solve_triangular(lower, rows, upper=False, left=False)
+    """Rows times the inverse of ``lower``; transposed, as LAPACK's columns are our rows."""
+    return torch.linalg.solve_triangular(lower.T, rows.T, upper=True).T
 
 
 def _solve_transposed(lower: Tensor, rows: Tensor) -> Tensor:
     """Rows times the inverse of ``lower`` transposed."""
-    return torch.linalg.solve_triangular(lower.T, rows, upper=True, left=False)
+    return torch.linalg.solve_triangular(lower, rows.T, upper=False).T
 
 
 @contextmanager

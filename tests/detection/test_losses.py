@@ -105,7 +105,7 @@ def test_losses_equal_those_of_images_one_by_one(counts, softmax, seed):
     found, targets = drawn(counts)
     rules = Rules(softmax=softmax, alpha=0.3, no_object_weight=0.2)
     objects = objects_of(targets)
-    matches = match(found.logits, found.boxes, objects, rules)
+    matches = match(found.logits, found.boxes, objects, counts, rules)
     count = torch.tensor(float(max(sum(counts), 1)))
     losses = detection_losses(found, objects, matches, count, rules)
     for layer in range(LAYERS):
@@ -120,7 +120,7 @@ def test_more_objects_than_predictions_match_as_many_as_there_are():
     torch.manual_seed(0)
     found, targets = drawn([30, 2])
     objects = objects_of(targets)
-    matches = match(found.logits, found.boxes, objects)
+    matches = match(found.logits, found.boxes, objects, [30, 2])
     assert matches.shape == (LAYERS, 2, 32)
     assert (matches != UNMATCHED).sum(-1).tolist() == [[PREDICTIONS, 2]] * LAYERS
     for layer in matches[:, 0]:

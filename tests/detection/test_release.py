@@ -10,7 +10,7 @@ from support.formula import GOLDEN, draw, orthonormal
 from support.release import losses_of, targets_of, vidt_file
 from vkd import create_model
 from vkd.detection.matching import UNMATCHED, match
-from vkd.detection.objects import objects_of
+from vkd.detection.objects import counts_of, objects_of
 from vkd.detection.postprocess import best_detections
 from vkd.detection.tokens import TokenLoss, TokenTeacher
 from vkd.methods.vkd import VkD
@@ -74,8 +74,8 @@ def test_post_processing_equals_the_releases(golden):
 
 def test_matching_equals_the_releases(golden):
     _, expected, _, found = golden
-    objects = objects_of(targets_of(2))
-    (matches,) = match(found["pred_logits"][None], found["pred_boxes"][None], objects)
+    objects, counts = objects_of(targets_of(2)), counts_of(targets_of(2))
+    (matches,) = match(found["pred_logits"][None], found["pred_boxes"][None], objects, counts)
     for image, predictions in enumerate(matches):
         places = expected[f"matcher.{image}.target"]
         assert predictions[places].equal(expected[f"matcher.{image}.prediction"])

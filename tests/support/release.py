@@ -8,7 +8,7 @@ import torch
 from support.formula import fill, keys_of
 from vkd.detection.losses import detection_losses, predictions_of
 from vkd.detection.matching import STANDARD, match
-from vkd.detection.objects import mean_count, objects_of
+from vkd.detection.objects import counts_of, mean_count, objects_of
 
 
 def deit_file(name, folder, projector=True):
@@ -54,6 +54,7 @@ def targets_of(count):
 
 def losses_of(outputs, targets, rules=STANDARD):
     """The losses of every layer of a detector's outputs, by kind."""
-    found, objects = predictions_of(outputs), objects_of(targets)
-    matches = match(found.logits, found.boxes, objects, rules)
-    return detection_losses(found, objects, matches, mean_count(objects), rules)
+    found, objects, counts = predictions_of(outputs), objects_of(targets), counts_of(targets)
+    matches = match(found.logits, found.boxes, objects, counts, rules)
+    count = mean_count(counts, found.boxes.device)
+    return detection_losses(found, objects, matches, count, rules)

@@ -1,31 +1,16 @@
 """No step of any task makes the host of an accelerator wait, but detection once, to match."""
 
 from contextlib import nullcontext
-from functools import partial
 
 import pytest
 import timm
 import torch
 
-from support.release import targets_of
+from support.steps import classification_module, detection_module, generation_modules
 from support.waiting import Waits, reads_of
-from vkd import Distiller, create_model
-from vkd.classification.config import ClassificationConfig
-from vkd.classification.task import ClassificationTask
-from vkd.data.images import splits_of
-from vkd.detection.config import DetectionConfig
-from vkd.detection.module import DetectionModule
-from vkd.detection.tokens import TokenLoss, TokenTeacher
-from vkd.generation.config import GenerationConfig
-from vkd.generation.module import DiscriminatorModule, GeneratorModule
-from vkd.methods.build import build_method
+from vkd import Distiller
 from vkd.methods.catalogue import METHODS
-from vkd.methods.method import Sizes
-from vkd.methods.vkd import VkD
-from vkd.models.biggan import Discriminator, Generator
-from vkd.teacher import NetworkTeacher
 from vkd.training.means import Means
-from vkd.training.task import Objects
 
 PLACES = ["cpu", "meta"]
 
@@ -86,77 +71,19 @@ CLASSIFICATION = [
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("fields", CLASSIFICATION, ids=str)
 def test_classification(fields, place):
-    images = [(torch.rand(3, 32, 32), index % 4) for index in range(16)]
-    data = splits_of(images, images, classes=4)
-    config = ClassificationConfig(
-        student_layer="global_pool", teacher_layer="global_pool", student="own", teacher="own",
-        objects={"data": "Splits", "student": "ResNet", "teacher": "ResNet"},
-        **fields,
-    )  # fmt: skip
-    student, teacher = (timm.create_model("resnet18", num_classes=4) for _ in range(2))
-    task = ClassificationTask(config, Objects(student=student, teacher=teacher, data=data))
-    batch = (torch.rand(8, 3, 32, 32), torch.randint(4, (8,)), torch.arange(8))
-    batch = tuple(part.to(place) for part in batch)
-    teacher.to(place)
-    check(task.steps[0].module, batch, place)
-
-
-def detector_batch(place, with_masks=False):
-    targets = [{name: part.to(place) for name, part in target.items()} for target in targets_of(2)]
-    for target in targets:
-        target["labels"] = target["labels"] % 10
-        if with_masks:
-            target["masks"] = torch.ones(len(target["labels"]), 64, 96, device=place)
-    # Of two sizes, so that there is padding.
-    images = [torch.rand(3, 64, 96, device=place), torch.rand(3, 48, 64, device=place)]
-    return {"images": images, "targets": targets}
+    check(*classification_module(place, **fields), place)
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("kind", ["plain", "distilled", "plus", "without a neck"])
 def test_detection_waits_once_for_the_costs_of_matching(kind, place):
-    fields, options = {}, {}
-    if kind == "plus":
-        fields = {
-            "dataset": "coco",
-            "data_path": "there",
-            "fusion": True,
-            "iou_weight": 1.0,
-            "token_label_weight": 1.0,
-        }
-        options = {"fusion": True, "iou_aware": True, "token_label": True}
-    if kind == "without a neck":
-        fields = options = {"architecture": "vidt_wo_neck"}
-    config = DetectionConfig(**{"dataset": "digits-detection", "student": "vidt_digits"} | fields)
-    student = create_model("vidt_digits", **options)
-    teacher = loss = None
-    if kind == "distilled":
-        network = create_model("vidt_digits").to(place)
-        teacher = TokenTeacher(network)
-        method = partial(VkD, normalization="standardize", both_sides=True)
-        loss = TokenLoss(method, student.dim, network.dim)
-    module = DetectionModule(student, config, teacher, loss)
-    check(module, detector_batch(place, kind == "plus"), place, most=1)
+    check(*detection_module(kind, place), place, most=1)
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("diff_augment", [True, False])
 def test_generation(diff_augment, place):
-    config = GenerationConfig(
-        teacher="own", objects={"teacher": "ResNet"}, feature_weight=1.0, normalization="whiten",
-        diff_augment=diff_augment,
-    )  # fmt: skip
-    generator, discriminator = Generator(channels=4), Discriminator(channels=4)
-    network = timm.create_model("resnet18", num_classes=0).to(place)
-    sizes = Sizes(student_dim=discriminator.width, teacher_dim=512, samples=16)
-    method = build_method("vkd", sizes, {}, config.method_values())
-    teacher = NetworkTeacher(network, "global_pool")
-    batch = (torch.rand(8, 3, 32, 32), torch.randint(10, (8,)), torch.arange(8))
-    batch = tuple(part.to(place) for part in batch)
-    modules = (
-        DiscriminatorModule(discriminator, generator, config, teacher, method),
-        GeneratorModule(generator, discriminator, config),
-    )
+    modules, batch = generation_modules(place, diff_augment=diff_augment)
     for module in modules:
         module.to(place)
     for module in modules:

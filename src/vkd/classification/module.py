@@ -49,8 +49,10 @@ class ClassificationModule(TrainingModule):
             student.to(memory_format=torch.channels_last)
         if isinstance(student, VisionTransformerDistilled):
             student.set_distilled_training(bool(config.logit_weight))
+        self._compared = self._terms
         if config.compile:
             student.compile()
+            self._compared = torch.compile(self._terms)
         self._mixup = None
         if config.mixes:
             sides = (config.cutmix_min, config.cutmix_max) if config.cutmix_max else None
@@ -81,12 +83,20 @@ class ClassificationModule(TrainingModule):
             images = images.contiguous(memory_format=torch.channels_last)
         logits = self.student(images)
         label_logits, taught_logits = logits if isinstance(logits, tuple) else (logits, logits)
-        terms = {}
+        signals = None
         if self.distillation is not None:
             signals = self.distillation.signals(images, taught_logits, labels, indices)
-            terms = self._distilled(signals)
-        terms["label"] = self._label_loss(label_logits.float(), labels, smoothing)
-        return terms
+        return self._compared(label_logits, labels, smoothing, signals)
+
+    def _terms(
+        self, logits: Tensor, labels: Tensor, smoothing: float, signals: Signals | None
+    ) -> dict[str, Tensor]:
+        """The weighted terms of what student and teacher found; one graph where it is compiled."""
+        weights = {"feature": self.config.feature_weight, "logit": self.config.logit_weight}
+        terms = {}
+        if signals is not None:
+            terms = {name: weights[name] * method(signals) for name, method in self.methods.items()}
+        return terms | {"label": self._label_loss(logits.float(), labels, smoothing)}
 
     def _label_loss(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         if self.config.label_loss == "cross_entropy":
@@ -96,10 +106,6 @@ class ClassificationModule(TrainingModule):
             labels = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
         # Of a mixed image all classes are there.
         return F.binary_cross_entropy_with_logits(logits, (labels > 0).float())
-
-    def _distilled(self, signals: Signals) -> dict[str, Tensor]:
-        weights = {"feature": self.config.feature_weight, "logit": self.config.logit_weight}
-        return {name: weights[name] * method(signals) for name, method in self.methods.items()}
 
 
 def _rename_former(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

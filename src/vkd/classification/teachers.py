@@ -58,8 +58,11 @@ def teacher_of(
         teacher = objects.teacher
     else:
         names = splits.classes if config.logit_weight else []
-        teacher = network_teacher(config, splits.format, objects.teacher, names)
-        if splits.constant is not None and not (config.mixup or config.cutmix):
+        runs_once = splits.constant is not None and not config.mixes
+        # To compile takes longer than to run once.
+        compiled = replace(config, compile=config.compile and not runs_once)
+        teacher = network_teacher(compiled, splits.format, objects.teacher, names)
+        if runs_once and splits.constant is not None:
             with as_user_error("teacher_layer"):
                 teacher = MemoryTeacher(teacher, splits.constant)
     with as_user_error("teacher_layer"):
@@ -104,6 +107,8 @@ def network_teacher(
         UserError: if it has no such layer, or one that cannot be pooled, or knows other classes.
     """
     loaded = loaded_teacher(config, network)
+    if config.compile:
+        loaded.network.compile()
     teacher = tapped_teacher(config, source, loaded)
     return in_order(teacher, loaded, classes) if classes else teacher
 

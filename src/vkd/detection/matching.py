@@ -1,5 +1,6 @@
 """Which prediction is matched to which object (DETR, Carion et al. 2020, section 3.1)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,13 @@ STANDARD = Rules()
 
 
 @torch.no_grad()
-def match(logits: Tensor, boxes: Tensor, objects: Objects, rules: Rules = STANDARD) -> Tensor:
+def match(
+    logits: Tensor,
+    boxes: Tensor,
+    objects: Objects,
+    counts: Sequence[int],
+    rules: Rules = STANDARD,
+) -> Tensor:
     """Assign each object one prediction, at the least total cost.
 
     The host waits once, for the costs of all layers and images.
@@ -47,6 +54,7 @@ def match(logits: Tensor, boxes: Tensor, objects: Objects, rules: Rules = STANDA
         logits: (layers, B, D, classes), the last class being "no object" with softmax.
         boxes: (layers, B, D, 4), centre and size in 0..1.
         objects: of the B images, in M places.
+        counts: number of objects of each image.
         rules: the weights of costs.
 
     Returns:
@@ -57,7 +65,7 @@ def match(logits: Tensor, boxes: Tensor, objects: Objects, rules: Rules = STANDA
     costs = _costs(logits.float(), boxes.float(), objects, rules).nan_to_num(1e6).cpu().numpy()
     found = np.full((*costs.shape[:2], costs.shape[3]), UNMATCHED, dtype=np.int64)
     for layer, image in np.ndindex(found.shape[:2]):
-        cost = costs[layer, image, :, : objects.counts[image]]
+        cost = costs[layer, image, :, : counts[image]]
         predictions, places = linear_sum_assignment(cost)
         found[layer, image, places] = predictions
     return _without_waiting(torch.from_numpy(found), boxes.device)

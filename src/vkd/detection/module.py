@@ -9,7 +9,7 @@ from vkd.detection.coco import Batch
 from vkd.detection.config import DetectionConfig
 from vkd.detection.losses import class_error, detection_losses, predictions_of, token_label_loss
 from vkd.detection.matching import Rules, match
-from vkd.detection.objects import mean_count, objects_of
+from vkd.detection.objects import counts_of, mean_count, objects_of
 from vkd.detection.tokens import TokenLoss, TokenTeacher
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck, pad_images
 from vkd.training.task import TrainingModule
@@ -47,8 +47,16 @@ class DetectionModule(TrainingModule):
         self.register_load_state_dict_pre_hook(_rename_former)
         if config.channels_last:
             student.to(memory_format=torch.channels_last)
+        self._detection_losses = detection_losses
         if config.compile:
-            student.compile()
+            self._compile()
+
+    def _compile(self) -> None:
+        self.student.compile()
+        self._detection_losses = torch.compile(detection_losses)
+        if self.teacher is not None and self.token_loss is not None:
+            self.teacher.model.compile()
+            self.token_loss.compile()
 
     def undecayed(self) -> set[str]:
         """Return the token loss's parameters, and those the student names."""
@@ -85,9 +93,10 @@ class DetectionModule(TrainingModule):
             outputs = self.student(images, mask)
         else:
             outputs = self.student(images, mask, with_tokens=True)
-        found, objects = predictions_of(outputs), objects_of(targets)
-        matches = match(found.logits, found.boxes, objects, self.rules)
-        losses = detection_losses(found, objects, matches, mean_count(objects), self.rules)
+        found, objects, counts = predictions_of(outputs), objects_of(targets), counts_of(targets)
+        matches = match(found.logits, found.boxes, objects, counts, self.rules)
+        count = mean_count(counts, found.boxes.device)
+        losses = self._detection_losses(found, objects, matches, count, self.rules)
         self._measures = _by_layer(losses, config)
         self._measures["class_error"] = class_error(found, objects, matches)
         terms = _weighted(losses, config)

@@ -48,6 +48,8 @@ class DiscriminatorModule(TrainingModule):
         self.register_load_state_dict_pre_hook(_rename_former)
         if config.compile:
             discriminator.compile()
+            if method is not None:
+                method.compile()
 
     def undecayed(self) -> set[str]:
         """Return the method's parameters."""

@@ -93,7 +93,7 @@ class GenerationTask(Task):
             return objects.teacher
         config = self.config
         with as_user_error("teacher_layer"):
-            return frozen_network(
+            teacher = frozen_network(
                 config.teacher,
                 config.teacher_checkpoint,
                 self.splits.channels,
@@ -101,6 +101,9 @@ class GenerationTask(Task):
                 config.teacher_pool,
                 objects.teacher,
             )
+        if config.compile:
+            teacher.model.compile()
+        return teacher
 
     def _method(self, teacher: Teacher, width: int, objects: Objects) -> nn.Module:
         config = self.config

@@ -147,7 +147,7 @@ def _sizes(shapes: list[int], device: torch.device) -> Tensor:
     for height, width in zip(shapes[::2], shapes[1::2], strict=True):
         rows.append([height, width, start])
         start += height * width
-    sizes = torch.tensor(rows, dtype=torch.int32, pin_memory=True)
+    sizes = torch.tensor(rows, dtype=torch.int32, pin_memory=device.type == "cuda")
     return sizes.to(device, non_blocking=True)
 
 
