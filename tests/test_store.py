@@ -13,15 +13,10 @@ from torch import nn
 
 import vkd
 from vkd.errors import RunError
-from vkd.store import (
-    DiskTeacher,
-    StoredRows,
-    check_rows,
-    file_of,
-    open_store,
-    write_rows,
-)
-from vkd.store_description import StoreDescription, describe
+from vkd.store.description import StoreDescription, describe
+from vkd.store.layout import RowLayout
+from vkd.store.rows import StoredRows, check_rows, file_of, open_store, write_rows
+from vkd.store.teacher import DiskTeacher
 from vkd.teacher import StoredTeacher, TeacherOutput
 
 
@@ -143,8 +138,9 @@ def test_any_rows_are_found_in_any_files(rows, rows_per_file):
     teacher = DiskTeacher.__new__(DiskTeacher)
     teacher.description = StoreDescription(10, 3, 0, "float32", [], {}, rows_per_file)
     parts = features.split(rows_per_file), logits.split(rows_per_file)
+    layout = RowLayout(("a",), 3, "float32")
     teacher._parts = [
-        StoredRows(file_of(Path("store"), 0), TeacherOutput({"a": ours}, theirs), None)
+        StoredRows(file_of(Path("store"), 0), layout, {"features": ours, "logits": theirs}, None)
         for ours, theirs in zip(*parts, strict=True)
     ]
     assert teacher.description.files == len(teacher._parts)
@@ -160,7 +156,9 @@ def test_any_rows_are_found_in_any_files(rows, rows_per_file):
           for value in ("x", None, 0, -1, 1.5, True, [3])],
         *[("recipe", value) for value in ([], None, "x", 3)],
         *[("seed", value) for value in ("x", None, -1, 1.5, 2**70)],
-        *[("dtype", value) for value in ("int8", None, 3, "load")],
+        *[("dtype", value) for value in ("int4", None, 3, "load")],
+        *[("top_k", value) for value in ("x", None, -1, 1.5)],
+        *[("pairs", value) for value in ("x", None, 1)],
         *[("classes", value) for value in (None, 3, "abc", [1, 2], {})],
         *[("pictures", value) for value in (None, 3, [], {"listing": 3}, {"a": "b"})],
         *[("teacher_weights", value) for value in (None, 3, [])],

@@ -18,11 +18,11 @@ import vkd
 from support.gan import small_gan
 from vkd.api.cache import cache
 from vkd.api.train import end_processes, train
-from vkd.classification import teachers
 from vkd.methods.crd import CRD
 from vkd.methods.method import Signals, Sizes
 from vkd.recipe import recipe
-from vkd.store_description import StoreDescription
+from vkd.store import fitting
+from vkd.store.description import StoreDescription
 from vkd.training import trainer
 
 
@@ -49,7 +49,7 @@ def even_training(teacher, batch_size, accumulation=1):
 
 def stored(teacher):
     """A recipe whose teacher's outputs are stored, with 100 rows a file."""
-    teachers.StoreDescription = partial(StoreDescription, rows_per_file=100)
+    fitting.StoreDescription = partial(StoreDescription, rows_per_file=100)
     return recipe("digits", teacher_checkpoint=str(teacher), device="cpu", crop_padding=1)
 
 
