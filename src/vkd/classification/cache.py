@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vkd.classification.config import ClassificationConfig
-from vkd.classification.mixing import mixed_images
+from vkd.classification.mixing import MixingRule, mixed_images
 from vkd.classification.task import training_splits
 from vkd.classification.teachers import (
     in_order,
@@ -49,6 +49,8 @@ class ClassifierSubject:
         self.contents = store_contents(config, self.splits)
         self.is_constant = self.splits.constant is not None and not config.mixes
         self.shape = self.splits.shape
+        if config.mixes:
+            MixingRule.of(config).check_size(*self.shape[1:])
 
     def teacher(self, config: ClassificationConfig) -> tuple[Teacher, nn.Module]:
         """Return the teacher, whose logits come in the order of the data's classes or not at all.

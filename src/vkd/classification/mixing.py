@@ -45,6 +45,19 @@ class MixingRule:
             config.mixup, cutmix, sides, config.mixup_probability, config.mixup_switch_probability
         )
 
+    def check_size(self, height: int, width: int) -> None:
+        """Raise ``FieldError`` for images without a pixel between CutMix's least and largest side.
+
+        timm raises there as well, when it first draws such a side.
+        """
+        for side in (height, width) if self.sides else ():
+            low, high = (int(side * share) for share in self.sides or ())
+            if not low < high:
+                raise FieldError(
+                    "cutmix_max",
+                    f"must leave a choice of sides, found {low} to below {high} of {side} pixels.",
+                )
+
 
 class PairMixing:
     """How the rows of a store's views are mixed.
@@ -56,19 +69,13 @@ class PairMixing:
         seed: of the draws.
 
     Raises:
-        FieldError: for sides of CutMix between which there is no pixel.
+        FieldError: see ``MixingRule.check_size``.
     """
 
     def __init__(
         self, rule: MixingRule, height: int, width: int, rows_per_view: int, seed: int
     ) -> None:
-        for side in (height, width) if rule.sides else ():
-            low, high = (int(side * share) for share in rule.sides or ())
-            if not low < high:
-                raise FieldError(
-                    "cutmix_max",
-                    f"must leave a choice of sides, found {low} to below {high} of {side} pixels.",
-                )
+        rule.check_size(height, width)
         self.rule, self.size = rule, (height, width)
         self.rows_per_view, self.seed = rows_per_view, seed
 

@@ -181,7 +181,7 @@ def cache(arguments: list[str]) -> None:
             help="of the features; int8 has a scale for each row, and float16 for logits",
         )  # fmt: skip
         parser.add_argument(
-            "--top-k", type=int, default=0, help="logits to keep of each row; 0 for all"
+            "--top_k", type=int, default=0, help="logits to keep of each row; 0 for all"
         )
 
     usage = "[--output STORE] [--views N] [--dtype DTYPE] [--top-k K]"
