@@ -65,8 +65,8 @@ def main() -> None:
         sizes[name] = vkd.cache(RECIPE, store, views=arguments.epochs, **options, **fields)
         methods[name] = {"teacher_store": str(store)}
     results = vkd.compare(
-        RECIPE, methods, arguments.folder / "comparison", seeds=arguments.seeds, reference=REFERENCE,
-        epochs=arguments.epochs, evaluate_every=arguments.epochs, **fields,
+        RECIPE, methods, arguments.folder / "comparison", seeds=arguments.seeds,
+        reference=REFERENCE, epochs=arguments.epochs, evaluate_every=arguments.epochs, **fields,
     )  # fmt: skip
     accuracy = by_metric(results, ["accuracy"])["accuracy"]
     lines = table(accuracy, REFERENCE, "test accuracy, %")

@@ -217,7 +217,7 @@ def test_rows_sizes_and_time_are_printed_before_a_store_is_filled(vkd, digits_te
         "--batch-size", 32,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    assert "1,436 rows of 150 bytes: 0.2 MB, 1,436 rows of them to come" in made.stderr
+    assert "1,436 rows of 150 bytes: 0.2 MB in all, 1,436 rows are missing" in made.stderr
     assert "minutes on this machine" in made.stderr
     assert "kept_mass: 0." in made.stdout
     known = json.loads((tmp_path / "store" / "store.json").read_text())

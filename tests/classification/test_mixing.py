@@ -131,3 +131,15 @@ def test_a_recipe_gives_its_rule():
     assert MixingRule.of(config) == MixingRule(0.8, 0.3, None, 0.5, 0.5)
     with pytest.raises(FieldError, match="cutmix_max must leave a choice of sides, found 1 to"):
         MixingRule(0.0, 1.0, (0.2, 0.24), 1.0, 0.5).check_size(8, 8)
+
+
+def test_draws_are_what_they_were_when_stores_were_written():
+    """A store is useless once another ratio or patch is drawn."""
+    rule = MixingRule(0.8, 1.0, None, 0.9, 0.5)
+    expected = [
+        [0.9245192408561707, 0.9245192408561707, 0, 0, 0, 0],
+        [0.7407407164573669, 1, 0, 4, 4, 11],
+        [0.5172672867774963, 0.5172672867774963, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+    ]
+    assert drawn_pairs(rule, SIZE, 4, 3, 1).tolist() == expected

@@ -147,11 +147,11 @@ class StoreFiller:
         if is_shown:
             _print(
                 f"{description.rows:,} rows of {row_bytes:,} bytes: "
-                f"{_size(description.rows * row_bytes)}, {left:,} rows of them to come"
+                f"{_size(description.rows * row_bytes)} in all, {left:,} rows are missing"
             )
         self._require_space(row_bytes * left)
         numbers = range(accelerator.process_index, description.files, accelerator.num_processes)
-        with Progress(console=Console(stderr=True), disable=not is_shown) as progress:
+        with Progress(console=Console(stderr=True), disable=not (is_shown and left)) as progress:
             task = progress.add_task("rows", total=left)
             clock = _Clock(left, accelerator.num_processes)
             for number in (n for n in numbers if n not in present):
