@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a folder for stores and runs")
     parser.add_argument("--data-path", default="", help="folder of Fashion-MNIST's files")
     parser.add_argument("--teacher", default="", help="run folder of the teacher")
-    parser.add_argument("--teacher-epochs", type=int, default=2)
+    parser.add_argument("--teacher-epochs", type=int, default=3)
     parser.add_argument("--teacher-fraction", type=float, default=0.2)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=6)

@@ -240,6 +240,11 @@ def test_a_store_of_other_pictures_is_refused(folder_store, tmp_path, change):
         cache(replace(folder_store, teacher_store=""), tmp_path / "store", views=1, show=False)
 
 
+def test_a_store_of_another_crop_is_refused(folder_store, tmp_path):
+    with pytest.raises(UserError, match="store has crop 'random', the recipe 'simple'"):
+        train(replace(folder_store, crop="simple"), tmp_path / "run", show=False)
+
+
 def test_a_store_does_not_ask_where_pictures_and_weights_lie(folder_store, tmp_path, monkeypatch):
     shutil.copytree(tmp_path / "data", tmp_path / "moved", copy_function=shutil.copyfile)
     (tmp_path / "teacher.pth").rename(tmp_path / "T.pth")

@@ -179,14 +179,19 @@ def test_small_formats_are_close_and_report_what_they_keep(config, exact, tmp_pa
     )
 
 
+def test_a_student_alone_is_mixed_anew_and_needs_no_store(exact):
+    alone = replace(exact, feature_weight=0.0, logit_weight=0.0, teacher_store="nowhere")
+    task = ClassificationTask(alone)
+    images, labels, rows = next(iter(task.train_loader()))
+    assert set(task.steps[0].module((images, labels, rows))) == {"label"}
+
+
 def test_each_part_of_mixing_decides_a_store(exact, tmp_path):
     changes = {
         "mixup": 0.7, "cutmix": 0.0, "cutmix_max": 0.8, "mixup_probability": 0.9,
-        "mixup_switch_probability": 0.4, "crop": "simple",
+        "mixup_switch_probability": 0.4,
     }  # fmt: skip
     for name, value in changes.items():
-        if name == "crop":
-            continue  # digits do not read it
         with pytest.raises(UserError, match=f"has {name} .*, the recipe {value}"):
             ClassificationTask(replace(exact, **{name: value}))
     # What only labels see decides nothing.

@@ -56,7 +56,8 @@ class ClassificationModule(TrainingModule):
             student.compile()
         self.num_classes = num_classes
         self._mixup = None
-        if config.mixes and not config.teacher_store:
+        # The pairs of a store are fixed; one that no loss asks for decides nothing.
+        if config.mixes and not (config.teacher_store and distillation):
             sides = (config.cutmix_min, config.cutmix_max) if config.cutmix_max else None
             self._mixup = Mixup(
                 config.mixup,

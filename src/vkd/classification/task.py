@@ -118,7 +118,7 @@ class ClassificationTask(Task):
     def sources(self) -> dict[str, str]:
         """Return a digest of the training pictures, and of the store of the teacher's outputs."""
         found = {"data_path": training_fingerprint(self.splits, with_contents=False).listing}
-        if self.config.teacher_store:
+        if self.config.teacher_store and self.config.needs_teacher:
             found["teacher_store"] = source_of(self.config.teacher_store)
         return found
 

@@ -189,7 +189,7 @@ class GenerationTask(Task):
     def sources(self) -> dict[str, str]:
         """Return digests of the training pictures, where they are files, and of a store."""
         found = {"data_path": training_fingerprint(self.splits, with_contents=False).listing}
-        if self.config.teacher_store:
+        if self.config.teacher_store and self.config.needs_teacher:
             found["teacher_store"] = source_of(self.config.teacher_store)
         return found
 
