@@ -28,6 +28,7 @@ from vkd.classification.task import ClassificationTask
 from vkd.recipe import config_of, read_recipe
 from vkd.reporting.environment import environment
 
+CLASSES = 16
 FORMATS: dict[str, dict[str, Any]] = {
     "store, float32": {"dtype": "float32"},
     "store, float16": {},
@@ -36,11 +37,11 @@ FORMATS: dict[str, dict[str, Any]] = {
 
 
 def write_images(folder: Path, count: int) -> None:
-    """Write JPEGs of 500 x 375, as ImageNet's are on average, in two classes."""
+    """Write JPEGs of 500 x 375, as ImageNet's are on average, in turns of each class."""
     random = np.random.default_rng(0)
-    for split, images in (("train", count), ("val", 2)):
+    for split, images in (("train", count), ("val", CLASSES)):
         for index in range(images):
-            place = folder / split / f"class{index % 2}"
+            place = folder / split / f"class{index % CLASSES:02d}"
             place.mkdir(parents=True, exist_ok=True)
             small = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
             Image.fromarray(small).resize((500, 375)).save(place / f"{index}.jpg")
@@ -69,9 +70,9 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        count = arguments.batch_size * arguments.steps
+        count = max(arguments.batch_size * arguments.steps, CLASSES)
         write_images(folder / "images", count)
-        teacher = timm.create_model("regnety_160", num_classes=2)
+        teacher = timm.create_model("regnety_160", num_classes=CLASSES)
         save_file(teacher.state_dict(), folder / "teacher.safetensors")
         fields: dict[str, Any] = {
             "data_path": str(folder / "images"),

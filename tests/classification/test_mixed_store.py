@@ -206,7 +206,7 @@ def test_a_recipe_that_mixes_takes_views_and_two_images(config, tmp_path):
     with pytest.raises(UserError, match="views must be the number"):
         cache(plain, tmp_path / "store", show=False)
     for change, message in (
-        ({"top_k": 10}, "top_k: .*below the number of the teacher's logits, found 10 of 10"),
+        ({"top_k": 10}, "^top_k must be below the number of the teacher's logits, found 10 of 10"),
         ({"top_k": -1}, "top_k must be at least 0, found -1"),
         ({"dtype": "int4"}, "dtype must be one of float16, float32, int8, found 'int4'"),
         ({"views": -1}, "views must be at least 0, found -1"),

@@ -135,8 +135,7 @@ class StoreFiller:
         with as_user_error("teacher_layer"):
             example = teacher(torch.zeros(2, *self.subject.shape))
             features = example.only.shape[1]
-        with as_user_error("top_k"):
-            layout = RowLayout.of(example, description.dtype, description.top_k)
+        layout = RowLayout.of(example, description.dtype, description.top_k)
         row_bytes = layout.row_bytes(layout.encoded(example.each(torch.zeros_like)))
         present = set(present_files(self.folder, description))
         with as_user_error("output"):

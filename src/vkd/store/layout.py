@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vkd.errors import FieldError
 from vkd.teacher import TeacherOutput, widths_of
 
 CHECKS = "checks"
@@ -41,15 +42,17 @@ class RowLayout:
         """Return the layout for a teacher's outputs.
 
         Raises:
-            ValueError: if there are no features, or ``top_k`` does not fit the logits.
+            ValueError: if there are no features.
+            FieldError: if ``top_k`` does not fit the logits.
         """
         widths, classes = widths_of(outputs)
         if not widths:
             raise ValueError("The teacher's outputs must have the features of a layer, found none.")
         if top_k and not top_k < (classes or 0):
-            raise ValueError(
-                f"top_k must be below the number of the teacher's logits, found {top_k} of "
-                f"{classes or 'no'} logits."
+            raise FieldError(
+                "top_k",
+                f"must be below the number of the teacher's logits, found {top_k} of "
+                f"{classes or 'no'} logits.",
             )
         return cls(tuple(widths), classes, dtype, top_k)
 
