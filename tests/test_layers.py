@@ -12,14 +12,13 @@ import vkd
 ROOT = Path(vkd.__file__).parent
 CORE = ("projection", "normalization", "loss", "features", "inputs", "teacher", "distiller")
 SHARED = {
-    *CORE, "store", "store_description", "methods", "errors", "files", "notes", "versions",
+    *CORE, "store", "methods", "errors", "files", "notes", "versions",
     "config", "models", "data", "training",
 }  # fmt: skip
 ROOMS = ("classification", "detection", "generation")
 ALLOWED = {
     **{name: set(CORE) for name in CORE},
-    "store": {"errors", "features", "teacher", "store_description"},
-    "store_description": set(),
+    "store": {*CORE, "errors", "notes", "config", "data", "models", "training", "store"},
     "methods": {"projection", "normalization", "loss", "errors", "methods"},
     "errors": set(),
     "files": {"errors"},

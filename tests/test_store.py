@@ -1,6 +1,7 @@
 """Stores by themselves: their format, old and new, and what does not fit."""
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,10 @@ from torch import nn
 
 import vkd
 from vkd.errors import RunError
-from vkd.store import (
-    DiskTeacher,
-    StoredRows,
-    check_rows,
-    file_of,
-    open_store,
-    write_rows,
-)
-from vkd.store_description import StoreDescription, describe
+from vkd.store.description import StoreDescription, describe
+from vkd.store.layout import RowLayout
+from vkd.store.rows import StoredRows, check_rows, file_of, open_store, write_rows
+from vkd.store.teacher import DiskTeacher
 from vkd.teacher import StoredTeacher, TeacherOutput
 
 
@@ -143,8 +139,9 @@ def test_any_rows_are_found_in_any_files(rows, rows_per_file):
     teacher = DiskTeacher.__new__(DiskTeacher)
     teacher.description = StoreDescription(10, 3, 0, "float32", [], {}, rows_per_file)
     parts = features.split(rows_per_file), logits.split(rows_per_file)
+    layout = RowLayout(("a",), 3, "float32")
     teacher._parts = [
-        StoredRows(file_of(Path("store"), 0), TeacherOutput({"a": ours}, theirs), None)
+        StoredRows(file_of(Path("store"), 0), layout, {"features": ours, "logits": theirs}, None)
         for ours, theirs in zip(*parts, strict=True)
     ]
     assert teacher.description.files == len(teacher._parts)
@@ -160,7 +157,9 @@ def test_any_rows_are_found_in_any_files(rows, rows_per_file):
           for value in ("x", None, 0, -1, 1.5, True, [3])],
         *[("recipe", value) for value in ([], None, "x", 3)],
         *[("seed", value) for value in ("x", None, -1, 1.5, 2**70)],
-        *[("dtype", value) for value in ("int8", None, 3, "load")],
+        *[("dtype", value) for value in ("int4", None, 3, "load")],
+        *[("top_k", value) for value in ("x", None, -1, 1.5)],
+        *[("pairs", value) for value in ("x", None, 1)],
         *[("classes", value) for value in (None, 3, "abc", [1, 2], {})],
         *[("pictures", value) for value in (None, 3, [], {"listing": 3}, {"a": "b"})],
         *[("teacher_weights", value) for value in (None, 3, [])],
@@ -245,3 +244,98 @@ def test_a_folder_in_place_of_rows_is_named(tmp_path):
     file_of(folder, 0).mkdir()
     with pytest.raises(ValueError, match=r"rows-000000\.safetensors is no file"):
         DiskTeacher(folder)
+
+
+def spread(logits, top_k):
+    """The log-probabilities of the largest, and the rest spread evenly, row by row."""
+    found = []
+    for row in logits.double():
+        shares = row.softmax(0)
+        kept = shares.argsort(descending=True)[:top_k]
+        even = torch.full_like(shares, (1 - shares[kept].sum()).item() / (len(row) - top_k))
+        even[kept] = shares[kept]
+        found.append(even)
+    return torch.stack(found)
+
+
+@given(st.integers(2, 40), st.integers(1, 39), st.floats(0.1, 20.0), st.integers(0, 99))
+def test_top_k_logits_keep_their_probabilities_and_spread_the_rest(classes, top_k, scale, seed):
+    top_k = min(top_k, classes - 1)
+    torch.manual_seed(seed)
+    whole = TeacherOutput({"a": torch.randn(6, 3)}, torch.randn(6, classes) * scale)
+    expected = spread(whole.logits, top_k)
+    for dtype, tolerance in (("float32", 1e-6), ("float16", 2e-3), ("int8", 2e-3)):
+        layout = RowLayout.of(whole, dtype, top_k)
+        held = layout.encoded(whole)
+        found = layout.decoded(held).logits.double().softmax(1)
+        torch.testing.assert_close(found, expected, rtol=0.05, atol=tolerance)
+        mass = expected.topk(top_k).values.sum(1)
+        torch.testing.assert_close(layout.kept_mass(held), mass, rtol=0, atol=tolerance * 2)
+
+
+@given(st.integers(1, 50), st.floats(1e-20, 1e20), st.integers(0, 99))
+def test_int8_features_are_within_half_a_step_of_their_row(width, scale, seed):
+    torch.manual_seed(seed)
+    features = torch.randn(5, width) * scale
+    features[0] = 0
+    layout = RowLayout.of(TeacherOutput({"a": features}), "int8")
+    found = layout.decoded(layout.encoded(TeacherOutput({"a": features}))).only
+    steps = features.abs().amax(1, keepdim=True) / 127
+    assert ((found - features).abs() <= steps * 0.5001).all()
+    assert not found[0].any()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+@pytest.mark.parametrize("layers", [{"a": 3}, {"b": 3, "a": 5}])
+def test_small_rows_are_found_and_checked(tmp_path, dtype, layers):
+    whole = TeacherOutput({n: torch.randn(9, w) for n, w in layers.items()}, torch.randn(9, 7))
+    folder = tmp_path / "store"
+    open_store(folder, StoreDescription(9, 1, 0, dtype, list("abcdefg"), {}, 4, top_k=2))
+    description = describe(folder)
+    for number in range(3):
+        rows = list(description.rows_of(number))
+        part = whole.each(lambda part, rows=rows: part[rows])
+        write_rows(file_of(folder, number), part, dtype, 2)
+    teacher = DiskTeacher(folder)
+    assert (teacher.widths, teacher.num_classes) == (layers, 7)
+    rows = torch.tensor([8, 0, 5])
+    found = teacher(torch.zeros(3, 1), rows)
+    layout = RowLayout.of(whole, dtype, 2)
+    expected = layout.decoded(layout.encoded(whole)).each(lambda part: part[rows])
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    copy = pickle.loads(pickle.dumps(teacher))
+    torch.testing.assert_close(copy(torch.zeros(3, 1), rows), found, rtol=0, atol=0)
+    with safe_open(file_of(folder, 0), "pt") as file:
+        metadata, names = file.metadata(), set(file.keys())
+    for name in names - {"checks"}:
+        file = file_of(folder, 0)
+        tensors = load_file(file)
+        before = {key: part.clone() for key, part in tensors.items()}
+        tensors[name][1, 0] += 1
+        save_file(tensors, file, metadata)
+        with pytest.raises(RunError, match=r"rows-000000\.safetensors is damaged"):
+            DiskTeacher(folder)(torch.zeros(1, 1), torch.tensor([1]))
+        save_file(before, file, metadata)
+
+
+def test_top_k_needs_more_logits():
+    whole = outputs(3, a=4)
+    for top_k, logits in ((2, whole.logits), (1, None)):
+        with pytest.raises(ValueError, match=f"found {top_k} of {'2' if top_k > 1 else 'no'} log"):
+            RowLayout.of(whole._replace(logits=logits), "float32", top_k)
+
+
+def test_more_classes_than_int16_counts_are_told_apart():
+    whole = TeacherOutput({"a": torch.zeros(1, 1)}, torch.zeros(1, 40_000))
+    whole.logits[0, 39_999] = 9.0
+    layout = RowLayout.of(whole, "float16", 1)
+    assert layout.decoded(layout.encoded(whole)).logits.argmax() == 39_999
+
+
+def test_small_numbers_that_are_not_finite_are_refused():
+    for value in (torch.nan, torch.inf):
+        features = torch.zeros(2, 3)
+        features[1, 1] = value
+        layout = RowLayout.of(TeacherOutput({"a": features}), "int8")
+        with pytest.raises(ValueError, match="scales are not finite in float32"):
+            layout.encoded(TeacherOutput({"a": features}))

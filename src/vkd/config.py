@@ -378,12 +378,18 @@ class LabelledImagesConfig(DistillationConfig):
         image_column: column of a table, or of a data set of Hugging Face, that holds the pictures
             or their paths; found by its name or type when empty.
         label_column: column that holds the labels; likewise.
+        teacher_store: folder of `vkd cache`, whose outputs take the teacher's place.
     """
 
     image_column: str = ""
     label_column: str = ""
+    teacher_store: str = ""
 
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {"data": ("image_column", "label_column")}
+
+    def frozen_networks(self) -> list[FrozenNetwork]:
+        """Return the teacher, if a loss needs it and neither store nor object takes its place."""
+        return [] if self.teacher_store else super().frozen_networks()
 
 
 def default_values(config: type[TrainingConfig]) -> dict[str, Any]:

@@ -15,11 +15,14 @@ from vkd.api.cache import cache
 from vkd.api.train import train
 from vkd.classification import teachers
 from vkd.classification.data import read_splits, student_format
+from vkd.classification.distillation import Distillation
 from vkd.data.views import Views
 from vkd.errors import RunError, UserError
 from vkd.recipe import config_of, read_recipe, recipe
-from vkd.store import DiskTeacher, file_of, write_rows
-from vkd.store_description import StoreDescription, describe
+from vkd.store import fitting
+from vkd.store.description import StoreDescription, describe
+from vkd.store.rows import file_of, write_rows
+from vkd.store.teacher import DiskTeacher
 from vkd.teacher import TeacherOutput
 from vkd.training.checkpoint import read_metrics
 
@@ -39,7 +42,7 @@ def config(digits_teacher):
 @pytest.fixture
 def small_files(monkeypatch):
     """Stores of 100 rows a file."""
-    monkeypatch.setattr(teachers, "StoreDescription", partial(StoreDescription, rows_per_file=100))
+    monkeypatch.setattr(fitting, "StoreDescription", partial(StoreDescription, rows_per_file=100))
 
 
 def outputs_of(config):
@@ -62,7 +65,12 @@ def test_a_store_holds_what_the_network_says_of_each_view(config, tmp_path, smal
     torch.testing.assert_close(found.only, expected.only[rows])
     torch.testing.assert_close(found.logits, expected.logits[rows])
     half = cache(config, tmp_path / "half", views=2, show=False)
-    assert half["megabytes"] == sizes["megabytes"] / 2
+    assert (sizes["row_bytes"], half["row_bytes"]) == (4 * 138 + 8, 2 * 138 + 8)
+    for name, made in (("store", sizes), ("half", half)):
+        files = (tmp_path / name).glob("rows-*")
+        assert 1e6 * made["megabytes"] == pytest.approx(
+            sum(f.stat().st_size for f in files), rel=0.02
+        )
     found = DiskTeacher(tmp_path / "half")(images, rows)
     torch.testing.assert_close(found.only, expected.only[rows], rtol=1e-3, atol=1e-3)
 
@@ -72,17 +80,16 @@ def test_training_with_a_store_equals_training_with_its_network(config, tmp_path
     cache(config, store, views=2, dtype="float32", show=False)
     stored = replace(config, teacher_store=str(store), teacher_checkpoint="")
     train(stored, tmp_path / "stored", show=False)
-
-    class Network(DiskTeacher):
-        """Has the views of the store, but asks the network about each."""
-
-        def __call__(self, images, indices=None):
-            seen.extend((indices // 215).tolist())
-            return network(images)
-
     splits = read_splits(config, student_format(config))
     seen, network = [], teachers.network_teacher(config, splits.format)
-    monkeypatch.setattr(teachers, "DiskTeacher", Network)
+    signals = Distillation.signals
+
+    def asked(distillation, images, logits, labels, indices, stored):
+        """The same views, but the network is asked about each."""
+        seen.extend((indices // 215).tolist())
+        return signals(replace(distillation, teacher=network), images, logits, labels, indices)
+
+    monkeypatch.setattr(Distillation, "signals", asked)
     train(stored, tmp_path / "asked", show=False)
     curves = [
         [record["train"]["loss"] for record in read_metrics(tmp_path / name)]
@@ -148,6 +155,11 @@ def test_a_store_that_does_not_fit_is_refused(config, tmp_path):
     for change in ({"mixup": 0.8}, {"cutmix": 1.0}, {"repeated_augmentation": 3}):
         with pytest.raises(UserError, match="with a store"):
             replace(stored, **change)
+    for mode in ("batch", "elem"):
+        with pytest.raises(UserError, match=f"mixup_mode must be pair with a store.*found {mode}"):
+            replace(stored, mixup=0.8, mixup_mode=mode)
+    with pytest.raises(UserError, match=r"store has mixup 0\.0, the recipe 0\.8"):
+        train(replace(stored, mixup=0.8, mixup_mode="pair"), tmp_path / "run", show=False)
     with pytest.raises(UserError, match="holds another store"):
         cache(replace(config, seed=1), folder, views=2, show=False)
     (tmp_path / "mine").mkdir()
@@ -186,7 +198,7 @@ def test_the_command_fills_a_store_that_trains_without_a_teacher(vkd, digits_tea
     assert not (tmp_path / "run" / "teacher").exists()
     refused = vkd("cache", "digits-detection", "--output", tmp_path / "other")
     assert refused.returncode == 2
-    assert "Teachers of detection cannot be stored" in refused.stderr
+    assert "Teachers of detection cannot be stored: the tokens that are compared" in refused.stderr
 
 
 @pytest.fixture
@@ -226,6 +238,11 @@ def test_a_store_of_other_pictures_is_refused(folder_store, tmp_path, change):
         train(folder_store, tmp_path / "run", show=False)
     with pytest.raises(UserError, match=r"output: .* made of other pictures"):
         cache(replace(folder_store, teacher_store=""), tmp_path / "store", views=1, show=False)
+
+
+def test_a_store_of_another_crop_is_refused(folder_store, tmp_path):
+    with pytest.raises(UserError, match="store has crop 'random', the recipe 'simple'"):
+        train(replace(folder_store, crop="simple"), tmp_path / "run", show=False)
 
 
 def test_a_store_does_not_ask_where_pictures_and_weights_lie(folder_store, tmp_path, monkeypatch):

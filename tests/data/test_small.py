@@ -2,6 +2,7 @@
 
 import torch
 
+from vkd.data import small
 from vkd.data.images import loader
 from vkd.data.small import read_small
 
@@ -29,3 +30,21 @@ def test_batches_carry_the_indices_of_their_images():
     augmented, _, chosen = next(iter(loader(splits.train, 64, classes=10)))
     assert augmented.shape == (64, 1, 8, 8)
     assert not torch.equal(augmented, splits.train.images[chosen])
+
+
+def test_pixels_do_not_depend_on_the_number_of_threads(monkeypatch):
+    """A store filled under torchrun, with a thread for each process, is of the same pictures."""
+    generator = torch.Generator().manual_seed(0)
+    parts = [
+        (torch.rand(count, 1, 28, 28, generator=generator) ** 4, torch.zeros(count).long())
+        for count in (3000, 2, 2)
+    ]
+    monkeypatch.setattr(small, "reader_of", lambda _: lambda path: (*parts, ["a"]))
+    found, threads = [], torch.get_num_threads()
+    for count in (1, 2, 3, 4):
+        torch.set_num_threads(count)
+        found.append(read_small("fashion-mnist").train.images)
+    torch.set_num_threads(threads)
+    assert all(torch.equal(images, found[0]) for images in found)
+    expected = (parts[0][0].double() - parts[0][0].double().mean()) / parts[0][0].double().std()
+    torch.testing.assert_close(found[0].double(), expected, rtol=0, atol=1e-6)

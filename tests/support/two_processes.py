@@ -18,11 +18,12 @@ import vkd
 from support.gan import small_gan
 from vkd.api.cache import cache
 from vkd.api.train import end_processes, train
-from vkd.classification import teachers
+from vkd.classification.task import ClassificationTask
 from vkd.methods.crd import CRD
 from vkd.methods.method import Signals, Sizes
 from vkd.recipe import recipe
-from vkd.store_description import StoreDescription
+from vkd.store import fitting
+from vkd.store.description import StoreDescription
 from vkd.training import trainer
 
 
@@ -49,8 +50,28 @@ def even_training(teacher, batch_size, accumulation=1):
 
 def stored(teacher):
     """A recipe whose teacher's outputs are stored, with 100 rows a file."""
-    teachers.StoreDescription = partial(StoreDescription, rows_per_file=100)
+    fitting.StoreDescription = partial(StoreDescription, rows_per_file=100)
     return recipe("digits", teacher_checkpoint=str(teacher), device="cpu", crop_padding=1)
+
+
+def mixed_store(teacher, folder):
+    """A recipe with the store ``folder`` of mixed pairs, whose epochs have five batches."""
+    return recipe(
+        "digits", teacher_checkpoint=str(teacher), device="cpu", crop_padding=1, batch_size=42,
+        mixup=0.8, cutmix=1.0, mixup_mode="pair", train_fraction=0.3, teacher_store=str(folder),
+    )  # fmt: skip
+
+
+def mixed(folder, teacher, rank):
+    """Fill a store of mixed images together, and keep what each process sees of its epochs."""
+    config = mixed_store(teacher, folder / "mixed-store")
+    cache(config, folder / "mixed-store", views=2, show=False)
+    accelerator = trainer.make_accelerator(config)
+    batches = accelerator.prepare(ClassificationTask(config).train_loader())
+    for epoch in (0, 1):
+        batches.set_epoch(epoch)
+        seen = [[*part[:3], part[3].mixing, *part[3].rows.values()] for part in batches]
+        torch.save(seen, folder / f"mixed-{epoch}-{rank}.pt")
 
 
 def make_distiller():
@@ -134,6 +155,7 @@ def main(folder, teacher):
     distillers(folder, rank)
     crd(folder, rank)
     cache(stored(teacher), folder / "store", views=1, show=False)
+    mixed(folder, teacher, rank)
     train(even_training(teacher, 32), folder / "two", show=False)
     gan = small_gan(teacher_checkpoint=teacher, extractor_checkpoint=teacher, epochs=1, samples=100)
     train(gan, folder / "gan", show=False)

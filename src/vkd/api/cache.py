@@ -9,6 +9,7 @@ from vkd.api.train import objects_and_names, with_networks
 from vkd.config import DistillationConfig, TrainingConfig
 from vkd.errors import FieldError, UserError
 from vkd.recipe import as_config
+from vkd.store.description import StoreOptions
 from vkd.tasks import task_of
 from vkd.training.spec import resolve
 from vkd.training.trainer import make_accelerator
@@ -20,6 +21,7 @@ def cache(
     *,
     views: int = 0,
     dtype: str = "float16",
+    top_k: int = 0,
     show: bool = True,
     teacher: Any = None,
     data: Any = None,
@@ -34,14 +36,18 @@ def cache(
         recipe: name, YAML file, or config.
         folder: of the store.
         views: augmented views of each image; 0 for one, where no augmentation is random.
-        dtype: of the numbers, float16 or float32.
-        show: print progress.
+        dtype: of the features: float16, float32, or int8 with a scale for each row, and float16
+            for logits.
+        top_k: logits to keep of each row, the largest; the probability of the others is spread
+            evenly over them. 0 for all.
+        show: print rows, sizes, hours and progress.
         teacher: your own network in place of the recipe's, or the name of another.
         data: your own splits, see ``vkd.splits_of``.
         **changes: fields of the recipe to change.
 
     Returns:
-        Sizes of the store.
+        Sizes of the store, and the probability that ``top_k`` keeps; see
+        ``vkd.store.filling.StoreFiller.fill``.
 
     Raises:
         UserError: if the recipe has no teacher, or one that no store can replace; or the folder is
@@ -52,13 +58,14 @@ def cache(
     config, folder = as_config(recipe, changes | named), Path(folder)
     spec = task_of(config)
     if spec.cache is None:
-        able = "classification"
-        raise UserError(f"Teachers of {spec.name} cannot be stored; those of {able} can.")
+        reason = spec.no_cache or "the task has no store"
+        raise UserError(f"Teachers of {spec.name} cannot be stored: {reason}.")
+    options = StoreOptions(views=views, dtype=dtype, top_k=top_k)
     if not (isinstance(config, DistillationConfig) and config.needs_teacher):
         raise FieldError("feature_weight", "and every other weight of a teacher is 0.")
     replace(config, teacher_store=str(folder))  # type: ignore[call-arg]
     check_networks(config)
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
-        filler = resolve(spec.cache)(config, folder, views, dtype, objects)
+        filler = resolve(spec.cache)(config, folder, options, objects)
     return filler.fill(with_networks(config, folder, show), accelerator, show)

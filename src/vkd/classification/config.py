@@ -33,7 +33,6 @@ class ClassificationConfig(LabelledImagesConfig):
         student: name of the model to train, of `vkd models` or timm.
         student_layer: the student's submodule whose output is matched.
         teacher_layer: the teacher's submodule whose output is the target; empty for its last.
-        teacher_store: folder of `vkd cache`, whose outputs take the teacher's place.
         logit_weight: weight of the divergence from the teacher's logits; 0 for none.
         temperature: of that divergence.
         label_loss: cross-entropy with the labels, or binary cross-entropy of each class.
@@ -51,9 +50,10 @@ class ClassificationConfig(LabelledImagesConfig):
         cutmix: alpha of cutmix.
         cutmix_min: smallest side of cutmix's patch, as a share of the image's.
         cutmix_max: largest side, in place of sides drawn by alpha; 0 for these.
-        mixup_probability: share of batches that are mixed.
+        mixup_probability: share of batches, pairs or images that are mixed.
         mixup_switch_probability: of these, the share that cutmix gets where mixup is on as well.
-        mixup_mode: whether a batch, each pair or each image is mixed by a strength of its own.
+        mixup_mode: whether a batch, each pair or each image is mixed by a strength of its own; a
+            store needs pair.
         repeated_augmentation: augmented views of an image in an epoch.
         drop_path: stochastic depth of the student.
         train_fraction: share of the training split to train on (digits, fashion-mnist).
@@ -64,7 +64,6 @@ class ClassificationConfig(LabelledImagesConfig):
     student: str = "conv_vit_digits"
     student_layer: str = "norm"
     teacher_layer: str = ""
-    teacher_store: str = ""
     logit_weight: float = 0.0
     temperature: float = 1.0
     label_loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
@@ -112,9 +111,8 @@ class ClassificationConfig(LabelledImagesConfig):
         self.require("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
         self._check_mixing()
         if self.teacher_store:
-            for name in ("mixup", "cutmix", "cutmix_max"):
-                value = vars(self)[name]
-                self.require(name, not value, "0 with a store, which holds no mixed images")
+            is_paired = not self.mixes or self.mixup_mode == "pair"
+            self.require("mixup_mode", is_paired, "pair with a store, whose pairs are fixed")
             is_once = self.repeated_augmentation == 1
             self.require("repeated_augmentation", is_once, "1 with a store, which has its views")
         self.require("temperature", self.temperature > 0, "above 0")
@@ -173,7 +171,3 @@ class ClassificationConfig(LabelledImagesConfig):
     def method_values(self) -> dict[str, Any]:
         """Return the recipe's fields that methods may take as options."""
         return super().method_values() | {"temperature": self.temperature}
-
-    def frozen_networks(self) -> list[Any]:
-        """Return the teacher, if a loss needs it and neither store nor object takes its place."""
-        return [] if self.teacher_store else super().frozen_networks()

@@ -10,6 +10,7 @@ from vkd.errors import as_user_error
 from vkd.features import FeatureTap, Pool, pooling
 from vkd.methods.build import build_method, check_signals
 from vkd.methods.method import Method, Signals, Sizes
+from vkd.store.teacher import Stored
 from vkd.teacher import Teacher
 from vkd.training.task import Objects
 
@@ -53,7 +54,12 @@ class Distillation:
     is_mixed: bool
 
     def signals(
-        self, images: Tensor, student_logits: Tensor, labels: Tensor, indices: Tensor
+        self,
+        images: Tensor,
+        student_logits: Tensor,
+        labels: Tensor,
+        indices: Tensor,
+        stored: Stored | None = None,
     ) -> Signals:
         """Return what the methods see of a batch that the student has just seen.
 
@@ -62,8 +68,9 @@ class Distillation:
             student_logits: (N, classes).
             labels: (N,), or (N, classes) where images are mixed.
             indices: (N,), rows of a store where the teacher is one.
+            stored: the teacher's outputs, where they come with the batch.
         """
-        output = self.teacher(images, indices)
+        output = self.teacher(images, indices) if stored is None else stored.output
         return Signals(
             student_features=None if self.tap is None else self.pool(self.tap.take()),
             teacher_features=output.only,
@@ -109,7 +116,7 @@ def distillation_of(
         classes=sizes.classes,
         samples=samples,
     )
-    is_mixed = bool(config.mixup or config.cutmix)
+    is_mixed = config.mixes
     methods = {}
     if config.compares_features:
         methods["feature"] = (
@@ -122,7 +129,7 @@ def distillation_of(
 
 def check_methods(config: ClassificationConfig) -> None:
     """Raise ``UserError`` for a method that cannot compare the recipe's images."""
-    is_mixed = bool(config.mixup or config.cutmix)
+    is_mixed = config.mixes
     if config.compares_features:
         _check(config.method, is_mixed)
     if config.logit_weight:

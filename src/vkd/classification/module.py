@@ -10,10 +10,13 @@ from torch.nn import functional as F
 
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.distillation import Distillation
+from vkd.classification.mixing import mixed_images, mixed_labels
 from vkd.methods.method import Signals
+from vkd.store.teacher import Stored
 from vkd.training.task import TrainingModule
 
-Batch = tuple[Tensor, Tensor, Tensor]
+# Images, labels and indices; with a store what it adds as well.
+Batch = tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Stored]
 # Where the networks were in the states of earlier versions.
 _FORMER_KEYS = {
     "network.student.": "student.",
@@ -53,8 +56,10 @@ class ClassificationModule(TrainingModule):
         if config.compile:
             student.compile()
             self._compared = torch.compile(self._terms)
+        self.num_classes = num_classes
         self._mixup = None
-        if config.mixes:
+        # The pairs of a store are fixed; one that no loss asks for decides nothing.
+        if config.mixes and not (config.teacher_store and distillation):
             sides = (config.cutmix_min, config.cutmix_max) if config.cutmix_max else None
             self._mixup = Mixup(
                 config.mixup,
@@ -73,11 +78,15 @@ class ClassificationModule(TrainingModule):
         return self.parameters_in("methods") | super().undecayed()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the weighted loss terms of (images, labels, indices)."""
-        images, labels, indices = batch
+        """Return the weighted loss terms of a batch; see ``Batch``.
+
+        Raises:
+            ValueError: for a batch without what a store of mixed images adds to it.
+        """
+        images, labels, indices, stored = batch if len(batch) == 4 else (*batch, None)
         smoothing = self.config.label_smoothing
-        if self._mixup is not None:
-            images, labels = self._mixup(images, labels)
+        if self.config.mixes:
+            images, labels = self._mixed(images, labels, stored)
             smoothing = 0.0
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
@@ -85,7 +94,7 @@ class ClassificationModule(TrainingModule):
         label_logits, taught_logits = logits if isinstance(logits, tuple) else (logits, logits)
         signals = None
         if self.distillation is not None:
-            signals = self.distillation.signals(images, taught_logits, labels, indices)
+            signals = self.distillation.signals(images, taught_logits, labels, indices, stored)
         return self._compared(label_logits, labels, smoothing, signals)
 
     def _terms(
@@ -97,6 +106,15 @@ class ClassificationModule(TrainingModule):
         if signals is not None:
             terms = {name: weights[name] * method(signals) for name, method in self.methods.items()}
         return terms | {"label": self._label_loss(logits.float(), labels, smoothing)}
+
+    def _mixed(self, images: Tensor, labels: Tensor, stored: Stored | None) -> tuple[Any, Any]:
+        if self._mixup is not None:
+            return self._mixup(images, labels)
+        if stored is None or stored.mixing is None:
+            raise ValueError("A batch of mixed images must come with its store's mixing.")
+        mixing, smoothing = stored.mixing, self.config.label_smoothing
+        mixed = mixed_labels(labels, mixing, self.num_classes, smoothing)
+        return mixed_images(images, mixing), mixed
 
     def _label_loss(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
         if self.config.label_loss == "cross_entropy":

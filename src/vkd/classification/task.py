@@ -1,8 +1,8 @@
 """Classification as the trainer sees it, and its metrics."""
 
 import json
-from collections.abc import Mapping, Sized
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sized
+from functools import partial
 from typing import cast
 
 import torch
@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.data import read_splits, student_format
 from vkd.classification.distillation import Distillation, distillation_of
+from vkd.classification.mixing import PairMixing
 from vkd.classification.module import ClassificationModule
 from vkd.classification.names import UNKNOWN
-from vkd.classification.teachers import teacher_of
+from vkd.classification.teachers import pair_mixing, teacher_of
 from vkd.data.fingerprint import training_fingerprint
 from vkd.data.images import Splits, loader
 from vkd.data.views import Views, ViewSampler
@@ -26,8 +27,8 @@ from vkd.methods.method import Method
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model, fitting_options
 from vkd.models.start import start_from
-from vkd.store import DiskTeacher
-from vkd.store_description import describe
+from vkd.store.fitting import source_of, views_of
+from vkd.store.teacher import DiskTeacher, Stored
 from vkd.training.reading import read
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
@@ -56,6 +57,7 @@ class ClassificationTask(Task):
         if config.student_checkpoint:
             with as_user_error("student_checkpoint"):
                 start_from(student, config.student, config.student_checkpoint)
+        self._companion: Callable[[Tensor], Stored] | None = None
         distillation = self._distillation(student, objects) if config.needs_teacher else None
         module = ClassificationModule(student, config, len(self.splits.classes), distillation)
         self.steps = [OptimizerStep(module)]
@@ -64,9 +66,10 @@ class ClassificationTask(Task):
         samples = len(cast(Sized, self.splits.train))
         teacher, sizes = teacher_of(self.config, self.splits, self.example, objects)
         if isinstance(teacher, DiskTeacher):
-            self.images = Views(
-                self.splits.train, teacher.description.views, teacher.description.seed
-            )
+            stored = teacher.description
+            self.images = views_of(self.config.teacher_store, self.splits.train, stored)
+            mixing = pair_mixing(self.config, self.splits, stored)
+            self._companion = partial(_stored, teacher, mixing)
         return distillation_of(self.config, student, teacher, sizes, samples, self.example, objects)
 
     def cost(self) -> dict[str, float]:
@@ -85,6 +88,7 @@ class ClassificationTask(Task):
             sampler=self._sampler(),
             classes=len(self.splits.classes),
             pin_memory=config.pin_memory,
+            companion=self._companion,
         )
 
     def _sampler(self) -> Sampler | None:
@@ -114,9 +118,8 @@ class ClassificationTask(Task):
     def sources(self) -> dict[str, str]:
         """Return a digest of the training pictures, and of the store of the teacher's outputs."""
         found = {"data_path": training_fingerprint(self.splits, with_contents=False).listing}
-        if self.config.teacher_store:
-            stored = describe(Path(self.config.teacher_store))
-            found["teacher_store"] = f"{stored.pictures} {stored.teacher_weights}"
+        if self.config.teacher_store and self.config.needs_teacher:
+            found["teacher_store"] = source_of(self.config.teacher_store)
         return found
 
     def take_projections(self, projections: Mapping[str, Tensor]) -> dict[str, str]:
@@ -140,6 +143,12 @@ class ClassificationTask(Task):
             return {}
         module = self.steps[0].module
         return method.saved_projection(module.state_of("methods.feature", states[0]))
+
+
+def _stored(teacher: DiskTeacher, mixing: PairMixing | None, rows: Tensor) -> Stored:
+    """What a store adds to a batch of ``rows`` (N,)."""
+    found = teacher.stored(rows)
+    return found if mixing is None else found._replace(mixing=mixing(rows))
 
 
 def training_splits(config: ClassificationConfig, objects: Objects) -> Splits:

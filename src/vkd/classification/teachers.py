@@ -1,25 +1,22 @@
 """The teacher of a classifier: a network, or its stored outputs."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.distillation import TeacherSizes
+from vkd.classification.mixing import MixingRule, PairMixing
 from vkd.classification.names import logit_order
-from vkd.data.fingerprint import Fingerprint, holds_the_same
 from vkd.data.images import Splits
 from vkd.errors import FieldError, as_user_error, reason_of
 from vkd.inputs import InputAdapter, InputFormat
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
-from vkd.models.digest import checkpoint_digest
 from vkd.models.factory import HUB, create_model, last_layer, published_config
-from vkd.notes import say
-from vkd.store import DiskTeacher
-from vkd.store_description import StoreDescription
+from vkd.store.description import StoreDescription
+from vkd.store.fitting import Contents, fitting_store
 from vkd.teacher import (
     MemoryTeacher,
     NetworkTeacher,
@@ -35,6 +32,11 @@ _DECISIVE = (
     "dataset", "train_fraction", "input_size", "crop_padding", "flip", "augmentation",
     "color_jitter", "teacher", "teacher_layer",
 )  # fmt: skip
+# What decides them as well, with the values of stores of earlier versions.
+_DECISIVE_LATER: dict[str, Any] = {
+    "crop": "random", "mixup": 0.0, "cutmix": 0.0, "cutmix_min": 0.0, "cutmix_max": 0.0,
+    "mixup_probability": 1.0, "mixup_switch_probability": 0.5,
+}  # fmt: skip
 
 
 def teacher_of(
@@ -53,7 +55,7 @@ def teacher_of(
     """
     teacher: Teacher
     if config.teacher_store:
-        teacher = _store(config, splits)
+        teacher = fitting_store(store_contents(config, splits))
     elif objects.teacher is not None and not isinstance(objects.teacher, nn.Module):
         teacher = objects.teacher
     else:
@@ -195,68 +197,22 @@ def _teacher_format(network: nn.Module, inputs: dict) -> InputFormat | None:
     return replace(found, size=size)
 
 
-def describe_store(
-    config: ClassificationConfig, splits: Splits, views: int, seed: int, dtype: str
-) -> StoreDescription:
-    """Return what a store for a recipe holds; see ``StoreDescription``."""
-    count = len(cast(Sized, splits.train))
-    made_by = {name: value for name, value in vars(config).items() if name in _DECISIVE}
-    ordered = {name: made_by[name] for name in _DECISIVE}
-    # Stores of earlier versions have no such entry; theirs is none.
-    if "data" in config.objects:
-        ordered["data"] = config.objects["data"]
-    return StoreDescription(count, views, seed, dtype, splits.classes, ordered)
+def store_contents(config: ClassificationConfig, splits: Splits) -> Contents:
+    """Return what a store for a recipe holds."""
+    return Contents(config, splits, _DECISIVE, _DECISIVE_LATER, config.mixes)
 
 
-def _store(config: ClassificationConfig, splits: Splits) -> DiskTeacher:
-    with as_user_error("teacher_store"):
-        store = DiskTeacher(Path(config.teacher_store))
-    found = store.description
-    expected = describe_store(config, splits, found.views, found.seed, found.dtype)
-    for name, value in expected.recipe.items():
-        before = found.recipe.get(name)
-        if value != before:
-            raise FieldError(
-                "teacher_store",
-                f"{config.teacher_store} has {name} {before!r}, the recipe {value!r}.",
-            )
-    if (found.images, found.classes) != (expected.images, expected.classes):
-        raise FieldError(
-            "teacher_store",
-            f"{config.teacher_store} was made of {found.images} images in {len(found.classes)} "
-            f"classes, the data has {expected.images} in {len(expected.classes)}.",
-        )
-    check_pictures(found, splits, config.teacher_store, "teacher_store")
-    _check_weights(found, config)
-    return store
+def pair_mixing(
+    config: ClassificationConfig, splits: Splits, description: StoreDescription
+) -> PairMixing | None:
+    """Return how the rows of a recipe's store are mixed; None where they are not.
 
-
-def check_pictures(stored: StoreDescription, splits: Splits, folder: str, field: str) -> None:
-    """Raise ``FieldError`` about ``field`` if a store was made of other pictures than the data's.
-
-    Where that cannot be known, for stores of earlier versions, it is said.
+    Raises:
+        FieldError: for patches of CutMix that do not fit the images.
     """
-    if not stored.pictures.get("listing"):
-        say(
-            folder, ["the store does not say of which pictures it was made, so that is not checked"]
-        )
-    elif not holds_the_same(Fingerprint(**stored.pictures), splits):
-        raise FieldError(
-            field,
-            f": {folder} was made of other pictures than the data holds now (names, labels, sizes "
-            "or contents differ); make a new store.",
-        )
-
-
-def _check_weights(stored: StoreDescription, config: ClassificationConfig) -> None:
-    checkpoint = config.teacher_checkpoint
-    if checkpoint in ("", HUB) or not stored.teacher_weights:
-        return
-    if not Path(checkpoint).exists():
-        say(checkpoint, [f"not here, so it is not compared with the store {config.teacher_store}"])
-    elif checkpoint_digest(checkpoint) != stored.teacher_weights:
-        raise FieldError(
-            "teacher_store",
-            f": {config.teacher_store} holds outputs of other weights than {checkpoint} has now; "
-            "make a new store.",
-        )
+    if not config.mixes:
+        return None
+    _, height, width = splits.shape
+    return PairMixing(
+        MixingRule.of(config), height, width, description.rows_per_view, description.seed
+    )

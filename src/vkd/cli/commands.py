@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from vkd.config import TrainingConfig
 from vkd.errors import FieldError, RunError, UserError
 from vkd.methods.catalogue import METHODS, NO_METHOD
 from vkd.recipe import changed, config_of, read_recipe, recipe_names, recipe_summary
+from vkd.store.description import DTYPES, StoreOptions
 from vkd.tasks import TASKS
 
 # Fields of where a recipe reads its data, that commands without all fields may change.
@@ -174,15 +176,21 @@ def cache(arguments: list[str]) -> None:
     def add_flags(parser: Parser, recipe: str) -> None:
         parser.add_argument("--output", default=f"stores/{recipe}", help="folder of the store")
         parser.add_argument("--views", type=int, default=0, help="augmented views of each image")
-        parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
+        parser.add_argument(
+            "--dtype", choices=DTYPES, default="float16",
+            help="of the features; int8 has a scale for each row, and float16 for logits",
+        )  # fmt: skip
+        parser.add_argument(
+            "--top_k", type=int, default=0, help="logits to keep of each row; 0 for all"
+        )
 
-    with _recipe("cache", arguments, add_flags, "[--output STORE] [--views N]") as (config, flags):
-        if flags.views < 0:
-            raise FieldError("views", f"must be at least 0, found {flags.views}.")
+    usage = "[--output STORE] [--views N] [--dtype DTYPE] [--top-k K]"
+    with _recipe("cache", arguments, add_flags, usage) as (config, flags):
+        options = StoreOptions(views=flags.views, dtype=flags.dtype, top_k=flags.top_k)
         from vkd.api.cache import cache
         from vkd.api.train import end_processes
 
-        sizes = cache(config, flags.output, views=flags.views, dtype=flags.dtype)
+        sizes = cache(config, flags.output, **asdict(options))
         print_metrics(sizes | {"store": flags.output})
         end_processes()
 

@@ -6,7 +6,8 @@ from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Protocol
 
-from torch.utils.data import Dataset
+import numpy as np
+from torch.utils.data import Dataset, Subset
 
 from vkd.data.images import Images
 from vkd.data.reader import PictureReader
@@ -45,7 +46,9 @@ class Fingerprint:
 
 
 def training_fingerprint(splits: TrainingData, with_contents: bool) -> Fingerprint:
-    """Return the fingerprint of the training pictures; empty for data given as objects.
+    """Return the fingerprint of the training pictures, or of the part that is trained on.
+
+    Empty for data given as objects.
 
     Args:
         splits: the data.
@@ -54,11 +57,13 @@ def training_fingerprint(splits: TrainingData, with_contents: bool) -> Fingerpri
     reader = splits.readers.get("train")
     if reader is not None:
         return _of_files(reader.sources(), reader.labels.tobytes(), with_contents)
-    if not isinstance(splits.train, Images):
+    images = splits.train.dataset if isinstance(splits.train, Subset) else splits.train
+    if not isinstance(images, Images):
         return Fingerprint()
-    images = splits.train
     found = blake2b(images.images.numpy().tobytes(), digest_size=_SIZE)
     found.update(images.labels.numpy().tobytes())
+    if isinstance(splits.train, Subset):
+        found.update(np.asarray(splits.train.indices).tobytes())
     return Fingerprint(found.hexdigest(), "", found.hexdigest())
 
 

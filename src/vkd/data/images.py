@@ -1,6 +1,6 @@
 """Images with labels as data sets, their splits, and batches of them."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -143,6 +143,7 @@ def loader(
     *,
     classes: int,
     lowest: int = 0,
+    companion: Callable[[Tensor], Any] | None = None,
 ) -> DataLoader:
     """Return a loader of (images, labels, indices) batches.
 
@@ -156,6 +157,7 @@ def loader(
         pin_memory: pin memory where there is CUDA.
         classes: above every label.
         lowest: the smallest label; -1 where images that cannot be read are passed on.
+        companion: what each batch has as fourth part, by its indices (N,), where it is read.
 
     While batches are read:
         UserError: for a label that is none of these.
@@ -164,6 +166,9 @@ def loader(
     # More processes than batches would start only to wait.
     rows = len(cast(Sized, images if sampler is None else sampler))
     workers = min(workers, -(-rows // batch_size))
+    collate: Callable[[Any], Any] = partial(
+        _checked, isinstance(whole, Images), range(lowest, classes)
+    )
     return DataLoader(
         images,
         batch_size,
@@ -171,10 +176,18 @@ def loader(
         sampler=sampler,
         num_workers=workers,
         drop_last=drop_last,
-        collate_fn=partial(_checked, isinstance(whole, Images), range(lowest, classes)),
+        collate_fn=collate if companion is None else partial(_accompanied, collate, companion),
         persistent_workers=workers > 0,
         pin_memory=pin_memory and torch.cuda.is_available(),
     )
+
+
+def _accompanied(
+    collate: Callable[[Any], Any], companion: Callable[[Tensor], Any], fetched: Any
+) -> tuple[Tensor, Tensor, Tensor, Any]:
+    """What was fetched, as a batch with its companion."""
+    images, labels, indices = collate(fetched)
+    return images, labels, indices, companion(indices)
 
 
 def _checked(is_batch: bool, known: range, fetched: Any) -> tuple[Tensor, Tensor, Tensor]:

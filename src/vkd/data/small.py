@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -35,7 +36,7 @@ def read_small(
     train, validation, test, classes = reader_of(SMALL[name])(path)
     kept = max(1, round(train_fraction * len(train[0])))
     train = (train[0][:kept], train[1][:kept])
-    mean, std = train[0].mean().item(), train[0].std().item()
+    mean, std = _statistics(train[0])
     if not std > 0:
         place = f"{path} has" if path else f"{name} has"
         raise UserError(f"{place} training images of one and the same grey, {mean:.3g}.")
@@ -64,3 +65,14 @@ def read_small(
         classes,
         None if steps else training.images,
     )
+
+
+def _statistics(images: Tensor) -> tuple[float, float]:
+    """Mean and deviation, in float32, of any number of values.
+
+    Summed in float64: in float32 they would depend on the number of threads, and with them every
+    pixel and what a store or a run says of its pictures.
+    """
+    mean = images.mean(dtype=torch.float64).float()
+    square = (images - mean).square().sum(dtype=torch.float64)
+    return mean.item(), (square / (images.numel() - 1)).sqrt().float().item()

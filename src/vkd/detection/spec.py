@@ -41,6 +41,7 @@ DETECTION = TaskSpec(
     evaluate="vkd.detection.inference:evaluate",
     predict="vkd.detection.inference:predict",
     export="vkd.detection.inference:export_inputs",
+    no_cache="the tokens that are compared would take terabytes for COCO, see docs/stores.md",
     datasets=DETECTION_DATASETS,
     dataset_of="vkd.detection.formats.layout:format_of",
     describe="vkd.detection.description:describe",

@@ -23,7 +23,8 @@ class GenerationConfig(LabelledImagesConfig):
         channels: a quarter of the width of both.
         noise_dim: numbers that an image is generated from.
         generator_every: updates of the discriminator for one of the generator.
-        diff_augment: augment all that the discriminator sees, differentiably.
+        diff_augment: augment all that the discriminator sees, differentiably; not with a store,
+            whose images are the same in every epoch.
         flip: mirror half of the training images.
         teacher: name of the frozen vision network; empty for a GAN alone.
         teacher_layer: the teacher's submodule whose output is the target; empty for its last.
@@ -62,6 +63,7 @@ class GenerationConfig(LabelledImagesConfig):
         "student": ("student", "channels", "noise_dim", "generator_every", "diff_augment"),
         "teacher": (
             "teacher", "teacher_layer", "teacher_pool", "teacher_checkpoint", "teacher_recipe",
+            "teacher_store",
         ),
         "method": (
             "method", "method_options", "projection", "normalization", "whitening", "distance",
@@ -80,6 +82,9 @@ class GenerationConfig(LabelledImagesConfig):
         self.require("fraction", 0 < self.fraction <= 1, "above 0 and at most 1")
         if self.feature_weight:
             self.require("batch_size", self.batch_size >= 2, "at least 2 when distilling")
+        if self.teacher_store:
+            is_plain = not self.diff_augment
+            self.require("diff_augment", is_plain, "false with a store, which holds no such images")
         if self.extractor == INCEPTION:
             self.require_unread({"extractor_checkpoint", "extractor_recipe"}, "extractor inception")
         else:

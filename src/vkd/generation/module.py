@@ -12,8 +12,12 @@ from vkd.generation.augmentation import diff_augment
 from vkd.generation.config import GenerationConfig
 from vkd.methods.method import Signals
 from vkd.models.biggan import Discriminator, Generator
+from vkd.store.teacher import Stored
 from vkd.teacher import Teacher
 from vkd.training.task import TrainingModule
+
+# Images, labels and indices; with a store what it adds as well.
+Batch = tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Stored]
 
 
 class DiscriminatorModule(TrainingModule):
@@ -29,6 +33,7 @@ class DiscriminatorModule(TrainingModule):
         config: weights and kinds of the losses.
         teacher: gives features; None to train alone.
         method: compares them with the discriminator's.
+        samples: number of training images; a store's rows count each of its views.
     """
 
     deployed: ClassVar[str] = "discriminator"
@@ -40,8 +45,10 @@ class DiscriminatorModule(TrainingModule):
         config: GenerationConfig,
         teacher: Teacher | None = None,
         method: nn.Module | None = None,
+        samples: int = 0,
     ) -> None:
         super().__init__()
+        self.samples = samples
         self.config, self.teacher, self.discriminator = config, teacher, discriminator
         self.method = method
         self._others = [generator]  # in a list, which hides it from whatever trains this module
@@ -55,9 +62,9 @@ class DiscriminatorModule(TrainingModule):
         """Return the method's parameters."""
         return set() if self.method is None else self.parameters_in("method")
 
-    def losses(self, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
-        """Return the weighted loss terms of real (images, labels, indices)."""
-        images, labels, indices = batch
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the weighted loss terms of a batch of real images; see ``Batch``."""
+        images, labels, indices, stored = batch if len(batch) == 4 else (*batch, None)
         with torch.no_grad():
             generated, drawn = _generate(self._others[0], len(images), images.device)
         both = torch.cat([images, generated])
@@ -67,7 +74,10 @@ class DiscriminatorModule(TrainingModule):
         real, fake = logits.chunk(2)
         terms = {"real": F.relu(1 - real).mean(), "fake": F.relu(1 + fake).mean()}
         if self.method is not None and self.teacher is not None:
-            output = self.teacher(both[: len(images)], indices)
+            if stored is None:
+                output = self.teacher(both[: len(images)], indices)
+            else:
+                output, indices = stored.output, indices % self.samples
             signals = Signals(
                 student_features=features[: len(images)],
                 teacher_features=output.only,
@@ -98,7 +108,7 @@ class GeneratorModule(TrainingModule):
         if config.compile:
             generator.compile()
 
-    def losses(self, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss term of as many generated images as a batch of real ones has."""
         images, drawn = _generate(self.generator, len(batch[0]), batch[0].device)
         if self.config.diff_augment:

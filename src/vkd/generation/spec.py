@@ -36,6 +36,7 @@ GENERATION = TaskSpec(
     evaluate="vkd.generation.inference:evaluate",
     predict="vkd.generation.inference:predict",
     export="vkd.generation.inference:export_inputs",
+    cache="vkd.generation.cache:store_filler",
     describe="vkd.generation.description:describe",
     check="vkd.generation.task:check_method",
     metric=_frechet_distance,

@@ -1,28 +1,26 @@
 """Generation as the trainer sees it, and its metrics."""
 
 import json
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from accelerate import Accelerator, PartialState
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from vkd.data.fingerprint import training_fingerprint
 from vkd.data.images import loader
+from vkd.data.views import Views, ViewSampler
 from vkd.errors import FieldError, as_user_error
 from vkd.generation.config import GenerationConfig
 from vkd.generation.data import GenerationSplits, read_splits
-from vkd.generation.extractors import (
-    extract_generated,
-    extract_real,
-    extractor_of,
-    frozen_network,
-)
+from vkd.generation.extractors import extract_generated, extract_real, extractor_of
 from vkd.generation.metrics import ExtractorOutput, generation_metrics, metric_names
 from vkd.generation.module import DiscriminatorModule, GeneratorModule
 from vkd.generation.pictures import grid
+from vkd.generation.teachers import network_teacher, store_contents
 from vkd.methods.build import build_method, check_signals
 from vkd.methods.method import Method, Signals, Sizes
 from vkd.models.biggan import SIDE, Discriminator, Generator
@@ -30,7 +28,9 @@ from vkd.models.cost import model_cost
 from vkd.models.factory import create_model
 from vkd.models.start import start_from
 from vkd.normalization import Normalization, whitening_of
-from vkd.teacher import Teacher
+from vkd.store.fitting import fitting_store, source_of, views_of
+from vkd.store.teacher import DiskTeacher, Stored
+from vkd.teacher import StoredTeacher, Teacher, widths_of
 from vkd.training.reading import read
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
@@ -74,6 +74,8 @@ class GenerationTask(Task):
         if config.channels_last:
             generator.to(memory_format=torch.channels_last)
             discriminator.to(memory_format=torch.channels_last)
+        self.images: Dataset = self.splits.train
+        self._companion: Callable[[Tensor], Stored] | None = None
         teacher, method = None, None
         if config.feature_weight:
             teacher = self._teacher(objects)
@@ -82,36 +84,45 @@ class GenerationTask(Task):
             OptimizerStep(
                 GeneratorModule(generator, discriminator, config), config.generator_every
             ),
-            OptimizerStep(DiscriminatorModule(discriminator, generator, config, teacher, method)),
+            OptimizerStep(
+                DiscriminatorModule(
+                    discriminator, generator, config, teacher, method, len(self.splits.train)
+                )
+            ),
         ]
         self._extractor = extractor_of(config.extractor, config.extractor_checkpoint, channels)
         self._real: ExtractorOutput | None = None
         self._most_diverse = 0.0
 
     def _teacher(self, objects: Objects) -> Teacher:
+        if self.config.teacher_store:
+            return self._stored_teacher()
         if objects.teacher is not None and not isinstance(objects.teacher, nn.Module):
             return objects.teacher
-        config = self.config
-        with as_user_error("teacher_layer"):
-            teacher = frozen_network(
-                config.teacher,
-                config.teacher_checkpoint,
-                self.splits.channels,
-                config.teacher_layer,
-                config.teacher_pool,
-                objects.teacher,
-            )
-        if config.compile:
+        teacher = network_teacher(self.config, self.splits, objects.teacher)
+        if self.config.compile:
             teacher.model.compile()
+        return teacher
+
+    def _stored_teacher(self) -> DiskTeacher:
+        folder = self.config.teacher_store
+        teacher = fitting_store(store_contents(self.config, self.splits))
+        self.images = views_of(folder, self.splits.train, teacher.description)
+        self._companion = teacher.stored
         return teacher
 
     def _method(self, teacher: Teacher, width: int, objects: Objects) -> nn.Module:
         config = self.config
         with as_user_error("teacher_layer"):
-            example = teacher(torch.zeros(2, self.splits.channels, SIDE, SIDE))
+            if isinstance(teacher, StoredTeacher):
+                widths = teacher.widths
+            else:
+                example = torch.zeros(2, self.splits.channels, SIDE, SIDE)
+                widths, _ = widths_of(teacher(example))
+            (teacher_dim,) = widths.values()
         sizes = Sizes(
             student_dim=width,
-            teacher_dim=example.only.shape[1],
+            teacher_dim=teacher_dim,
             samples=int(self.splits.indices.max()) + 1,
         )
         if objects.loss is not None:
@@ -126,6 +137,10 @@ class GenerationTask(Task):
         if config.normalization != "whiten" or config.whitening == "batch":
             return config.normalization
         device = PartialState().device
+        if isinstance(teacher, DiskTeacher):
+            rows = torch.arange(teacher.description.rows_per_view)
+            parts = [teacher.stored(part).output.only for part in rows.split(250)]
+            return whitening_of(torch.cat(parts).to(device))
         batches = read(loader(self.splits.train, 250, classes=len(self.splits.classes)))
         features = [teacher(part[0].to(device), part[2]).only for part in batches]
         return whitening_of(torch.cat(features))
@@ -136,11 +151,12 @@ class GenerationTask(Task):
 
     def train_loader(self) -> DataLoader:
         """Return shuffled batches of the training images."""
-        config = self.config
+        config, images = self.config, self.images
+        sampler = ViewSampler(images, config.seed) if isinstance(images, Views) else None
         return loader(
-            self.splits.train, config.batch_size, shuffle=True, workers=config.workers,
+            images, config.batch_size, shuffle=True, workers=config.workers, sampler=sampler,
             drop_last=True, pin_memory=config.pin_memory,
-            classes=len(self.splits.classes),
+            classes=len(self.splits.classes), companion=self._companion,
         )  # fmt: skip
 
     def validation_loader(self) -> DataLoader:
@@ -174,9 +190,11 @@ class GenerationTask(Task):
         return {"classes": json.dumps(self.splits.classes), "extractor": self.config.extractor}
 
     def sources(self) -> dict[str, str]:
-        """Return a digest of the training pictures, where they are files."""
-        found = training_fingerprint(self.splits, with_contents=False)
-        return {"data_path": found.listing}
+        """Return digests of the training pictures, where they are files, and of a store."""
+        found = {"data_path": training_fingerprint(self.splits, with_contents=False).listing}
+        if self.config.teacher_store and self.config.needs_teacher:
+            found["teacher_store"] = source_of(self.config.teacher_store)
+        return found
 
     def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
         """Return the projection's weight, and which images were trained on."""

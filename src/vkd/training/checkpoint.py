@@ -151,7 +151,8 @@ def check_sources(folder: Path, sources: dict[str, str], resume: bool) -> None:
         return
     known = read_json(file)
     for name, digest in sources.items():
-        if known.get(name, digest) != digest:
+        # Of what a run of an earlier version could not know it has an empty digest.
+        if known.get(name, digest) not in ("", digest):
             raise FieldError(
                 name,
                 f"holds something else than when the run in {folder} began; a resumed run cannot "

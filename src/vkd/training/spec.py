@@ -52,8 +52,9 @@ class TaskSpec:
             split.
         predict: ``(config, checkpoint, inputs, options, objects) -> records``; None if it cannot.
         export: ``(config, checkpoint, size, objects) -> Exported``, or as a tuple.
-        cache: ``(config, folder, views, dtype, objects) -> StoreFiller``; None where teachers
-            cannot be stored.
+        cache: ``(config, folder, options, objects) -> StoreFiller``; None where teachers cannot be
+            stored.
+        no_cache: why they cannot, the end of a sentence.
         datasets: its data sets by name.
         dataset_of: ``(path) -> name`` of the data set that the files of a folder or file look like;
             None where they look like none.
@@ -74,6 +75,7 @@ class TaskSpec:
     predict: Reference | None = None
     export: Reference | None = None
     cache: Reference | None = None
+    no_cache: str = ""
     datasets: Mapping[str, Any] = field(default_factory=dict)
     dataset_of: Reference | None = None
     describe: Reference | None = None

@@ -5,10 +5,38 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from vkd.errors import FieldError
+
 DESCRIPTION_FILE = "store.json"
-DTYPES = ("float16", "float32")
+DTYPES = ("float16", "float32", "int8")
 _LARGEST_SEED, _LARGEST_ROW = 2**32 - 1, 2**63 - 1
 _PICTURES = {"listing", "times", "contents"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions:
+    """What a user chooses of a store.
+
+    Attributes:
+        views: augmented views of each image; 0 for one, where no augmentation is random.
+        dtype: of the features: float16, float32, or int8 with a scale for each row; logits are
+            float16 beside int8.
+        top_k: logits to keep of each row, the largest; 0 for all.
+
+    Raises:
+        FieldError: for values that are none of these.
+    """
+
+    views: int = 0
+    dtype: str = "float16"
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("views", "top_k"):
+            if (value := vars(self)[name]) < 0:
+                raise FieldError(name, f"must be at least 0, found {value}.")
+        if self.dtype not in DTYPES:
+            raise FieldError("dtype", f"must be one of {', '.join(DTYPES)}, found {self.dtype!r}.")
 
 
 @dataclass(frozen=True)
@@ -17,9 +45,9 @@ class StoreDescription:
 
     Attributes:
         images: of the data set that the teacher saw.
-        views: augmented views of each; row r is view r // images of image r % images.
-        seed: of the augmentation.
-        dtype: of the numbers, float16 or float32.
+        views: augmented views of each; their rows follow each other, see ``vkd.data.views.Views``.
+        seed: of the augmentation, and of pairs.
+        dtype: of the features, float16, float32 or int8; see ``vkd.store.layout.RowLayout``.
         classes: names of the classes of the data.
         recipe: the settings that decide the teacher's inputs and outputs.
         rows_per_file: rows in each file but the last.
@@ -27,6 +55,8 @@ class StoreDescription:
             versions, and for data given as objects.
         teacher_weights: digest of the teacher's weights; empty until the teacher is there, and in
             stores of earlier versions.
+        top_k: logits that are kept of each row; 0 for all.
+        pairs: whether the rows of each view are pairs of images that are mixed.
     """
 
     images: int
@@ -38,11 +68,18 @@ class StoreDescription:
     rows_per_file: int = 16384
     pictures: dict[str, str] = field(default_factory=dict)
     teacher_weights: str = ""
+    top_k: int = 0
+    pairs: bool = False
+
+    @property
+    def rows_per_view(self) -> int:
+        """Rows of a view; of an odd number of images pairs leave one out."""
+        return self.images - self.images % 2 if self.pairs else self.images
 
     @property
     def rows(self) -> int:
         """Rows in all."""
-        return self.images * self.views
+        return self.rows_per_view * self.views
 
     @property
     def files(self) -> int:
@@ -77,6 +114,11 @@ def describe(folder: Path) -> StoreDescription:
             found = repr(value)[:60] if name in content else "nothing"
             raise ValueError(f"{file}: {name} must be {expected}, found {found}.")
     description = StoreDescription(**content)
+    if description.pairs and (description.rows_per_file % 2 or description.images < 2):
+        raise ValueError(
+            f"{file}: pairs need two images and an even rows_per_file, found {description.images} "
+            f"and {description.rows_per_file}."
+        )
     if description.rows > _LARGEST_ROW:
         raise ValueError(
             f"{file}: images x views must be below 2^63, found {description.rows:.1e}."
@@ -101,7 +143,7 @@ _RULES: dict[str, tuple[Any, str]] = {
         lambda value: _is_whole(value, 0, _LARGEST_SEED),
         f"a whole number from 0 to {_LARGEST_SEED}",
     ),
-    "dtype": (lambda value: value in DTYPES, " or ".join(DTYPES)),
+    "dtype": (lambda value: value in DTYPES, f"one of {', '.join(DTYPES)}"),
     "classes": (lambda value: isinstance(value, list) and _are_texts(value), "a list of names"),
     "recipe": (lambda value: isinstance(value, dict), "a mapping"),
     "rows_per_file": _COUNT,
@@ -112,4 +154,6 @@ _RULES: dict[str, tuple[Any, str]] = {
         f"digests by {', '.join(sorted(_PICTURES))}",
     ),
     "teacher_weights": (lambda value: isinstance(value, str), "a digest"),
+    "top_k": (lambda value: _is_whole(value, 0), "a whole number of at least 0"),
+    "pairs": (lambda value: isinstance(value, bool), "true or false"),
 }
