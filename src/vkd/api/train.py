@@ -28,6 +28,7 @@ from vkd.training.checkpoint import (
 )
 from vkd.training.extra_log import ExtraLog
 from vkd.training.optimization import check_training
+from vkd.training.precision import settle_precision
 from vkd.training.spec import resolve
 from vkd.training.task import Objects, Task
 from vkd.training.trackers import check_trackers
@@ -96,6 +97,8 @@ def train(
     with accelerator.main_process_first():
         others = resume or not accelerator.is_main_process
         check_sources(target, _sources(config, task), others)
+    goes_on = resume and begun is None
+    settle_precision(task.step_teacher(), accelerator, target, goes_on, config.channels_last)
     metrics = trainer.fit(resume or begun is not None)
     if accelerator.is_main_process:
         write_model_card(target / "README.md", config, metrics, cost)

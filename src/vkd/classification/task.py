@@ -17,7 +17,7 @@ from vkd.classification.data import read_splits, student_format
 from vkd.classification.distillation import Distillation, distillation_of
 from vkd.classification.module import ClassificationModule
 from vkd.classification.names import UNKNOWN
-from vkd.classification.teachers import teacher_of
+from vkd.classification.teachers import network_of, teacher_of
 from vkd.data.fingerprint import training_fingerprint
 from vkd.data.images import Splits, loader
 from vkd.data.views import Views, ViewSampler
@@ -28,6 +28,7 @@ from vkd.models.factory import create_model, fitting_options
 from vkd.models.start import start_from
 from vkd.store import DiskTeacher
 from vkd.store_description import describe
+from vkd.teacher import NetworkTeacher
 from vkd.training.reading import read
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
@@ -51,6 +52,7 @@ class ClassificationTask(Task):
         self.splits = training_splits(config, objects)
         self.example = torch.zeros(2, *self.splits.shape)
         self.images = cast(Dataset, self.splits.train)
+        self._step_teacher: NetworkTeacher | None = None
         student = objects.student or create_student(config, self.splits)
         _check_images(student, config.student, self.example, len(self.splits.classes))
         if config.student_checkpoint:
@@ -63,11 +65,17 @@ class ClassificationTask(Task):
     def _distillation(self, student: nn.Module, objects: Objects) -> Distillation:
         samples = len(cast(Sized, self.splits.train))
         teacher, sizes = teacher_of(self.config, self.splits, self.example, objects)
+        if teacher is not objects.teacher:
+            self._step_teacher = network_of(teacher)
         if isinstance(teacher, DiskTeacher):
             self.images = Views(
                 self.splits.train, teacher.description.views, teacher.description.seed
             )
         return distillation_of(self.config, student, teacher, sizes, samples, self.example, objects)
+
+    def step_teacher(self) -> NetworkTeacher | None:
+        """Return the teacher, where it is a network that no stored outputs replace."""
+        return self._step_teacher
 
     def cost(self) -> dict[str, float]:
         """Return parameters and multiply-adds of the student."""

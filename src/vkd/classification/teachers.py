@@ -18,6 +18,7 @@ from vkd.models.checkpoints import Checkpoint, read_checkpoint
 from vkd.models.digest import checkpoint_digest
 from vkd.models.factory import HUB, create_model, last_layer, published_config
 from vkd.notes import say
+from vkd.precision import STATED
 from vkd.store import DiskTeacher
 from vkd.store_description import StoreDescription
 from vkd.teacher import (
@@ -53,8 +54,10 @@ def teacher_of(
     """
     teacher: Teacher
     if config.teacher_store:
+        config.require_unread({"teacher_precision"}, "teacher_store")
         teacher = _store(config, splits)
     elif objects.teacher is not None and not isinstance(objects.teacher, nn.Module):
+        config.require_unread({"teacher_precision"}, "a teacher that is no network")
         teacher = objects.teacher
     else:
         names = splits.classes if config.logit_weight else []
@@ -145,7 +148,15 @@ def tapped_teacher(
     adapter = InputAdapter(source, _teacher_format(network, read.inputs if read else {}) or source)
     with as_user_error("teacher_layer"):
         layer = config.teacher_layer or last_layer(network)
-        return NetworkTeacher(network, layer, adapter=adapter)
+        teacher = NetworkTeacher(network, layer, adapter=adapter)
+    teacher.precision = STATED[config.teacher_precision]
+    return teacher
+
+
+def network_of(teacher: Teacher) -> NetworkTeacher | None:
+    """Return the network that computes a teacher's outputs for each batch; None without one."""
+    computing = teacher.teacher if isinstance(teacher, ReorderedTeacher) else teacher
+    return computing if isinstance(computing, NetworkTeacher) else None
 
 
 def in_order(teacher: Teacher, loaded: LoadedTeacher, classes: Sequence[str]) -> Teacher:
@@ -197,9 +208,11 @@ def describe_store(
     count = len(cast(Sized, splits.train))
     made_by = {name: value for name, value in vars(config).items() if name in _DECISIVE}
     ordered = {name: made_by[name] for name in _DECISIVE}
-    # Stores of earlier versions have no such entry; theirs is none.
+    # Stores of earlier versions have no such entries.
     if "data" in config.objects:
         ordered["data"] = config.objects["data"]
+    if config.teacher_precision != "auto":
+        ordered["teacher_precision"] = config.teacher_precision
     return StoreDescription(count, views, seed, dtype, splits.classes, ordered)
 
 

@@ -30,7 +30,8 @@ from vkd.models.cost import model_cost
 from vkd.models.factory import create_model
 from vkd.models.start import start_from
 from vkd.normalization import Normalization, whitening_of
-from vkd.teacher import Teacher
+from vkd.precision import STATED
+from vkd.teacher import NetworkTeacher, Teacher
 from vkd.training.reading import read
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
@@ -75,6 +76,7 @@ class GenerationTask(Task):
             generator.to(memory_format=torch.channels_last)
             discriminator.to(memory_format=torch.channels_last)
         teacher, method = None, None
+        self._step_teacher: NetworkTeacher | None = None
         if config.feature_weight:
             teacher = self._teacher(objects)
             method = self._method(teacher, discriminator.width, objects)
@@ -89,11 +91,12 @@ class GenerationTask(Task):
         self._most_diverse = 0.0
 
     def _teacher(self, objects: Objects) -> Teacher:
-        if objects.teacher is not None and not isinstance(objects.teacher, nn.Module):
-            return objects.teacher
         config = self.config
+        if objects.teacher is not None and not isinstance(objects.teacher, nn.Module):
+            config.require_unread({"teacher_precision"}, "a teacher that is no network")
+            return objects.teacher
         with as_user_error("teacher_layer"):
-            return frozen_network(
+            network = frozen_network(
                 config.teacher,
                 config.teacher_checkpoint,
                 self.splits.channels,
@@ -101,6 +104,9 @@ class GenerationTask(Task):
                 config.teacher_pool,
                 objects.teacher,
             )
+        network.precision = STATED[config.teacher_precision]
+        self._step_teacher = network
+        return network
 
     def _method(self, teacher: Teacher, width: int, objects: Objects) -> nn.Module:
         config = self.config
@@ -126,6 +132,10 @@ class GenerationTask(Task):
         batches = read(loader(self.splits.train, 250, classes=len(self.splits.classes)))
         features = [teacher(part[0].to(device), part[2]).only for part in batches]
         return whitening_of(torch.cat(features))
+
+    def step_teacher(self) -> NetworkTeacher | None:
+        """Return the teacher, where it is a network."""
+        return self._step_teacher
 
     def cost(self) -> dict[str, float]:
         """Return parameters and multiply-adds of the generator."""
