@@ -266,9 +266,9 @@ class DistillationConfig(TrainingConfig):
         teacher: name of the teacher; empty to train alone.
         teacher_checkpoint: the teacher's weights or run folder; hub for those timm publishes.
         teacher_recipe: trains the teacher first when no teacher_checkpoint is given.
-        teacher_precision: arithmetic of a teacher that runs in every step. auto takes that of
-            mixed_precision; without it bfloat16, where a short measurement finds the device faster
-            with it, else float32.
+        teacher_precision: arithmetic of the teacher. auto takes that of mixed_precision; without
+            it bfloat16, where the teacher runs in every step and a short measurement finds the
+            device clearly faster with it, else float32.
         method: how the student is distilled; none to train alone.
         method_options: options of the method by name, for example {alpha: 2.0}.
         projection: map from the student's to the teacher's features.
