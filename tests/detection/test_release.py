@@ -59,10 +59,17 @@ def test_post_processing_equals_the_releases(golden):
     name, expected, _, found = golden
     sizes = torch.tensor([[2 * height, 2 * width] for height, width in SIZES[name]])
     for image, best in enumerate(best_detections(found, sizes)):
-        torch.testing.assert_close(best["scores"], expected[f"post.{image}.scores"], **TOLERANCE)
-        assert best["labels"].equal(expected[f"post.{image}.labels"])
-        boxes = expected[f"post.{image}.boxes"]
-        torch.testing.assert_close(best["boxes"], boxes, rtol=1e-3, atol=0.1)
+        scores, labels, boxes = (
+            expected[f"post.{image}.{part}"] for part in ("scores", "labels", "boxes")
+        )
+        torch.testing.assert_close(best["scores"], scores, **TOLERANCE)
+        # Scores that are equal within the tolerance may come in another order.
+        for place, box in enumerate(boxes):
+            alike = (best["scores"] - scores[place]).abs() <= 1e-3 * scores[place]
+            alike &= best["labels"] == labels[place]
+            assert any(
+                torch.allclose(found, box, rtol=1e-3, atol=0.1) for found in best["boxes"][alike]
+            )
 
 
 def test_matching_equals_the_releases(golden):
