@@ -211,12 +211,16 @@ def compare_students(arguments: argparse.Namespace, folder: Path) -> dict[str, A
     return {"dataset": arguments.dataset, "teacher": teacher, "accuracy": scores}
 
 
-def show(step: dict[str, dict[str, float]], students: dict[str, Any]) -> None:
-    """Print a table of the step, and what the students reached."""
+def show_step(step: dict[str, dict[str, float]]) -> None:
+    """Print a table of the step."""
     columns = list(next(iter(step.values())))
     print(f"| teacher | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
     for name, row in step.items():
-        print(f"| {name} | {' | '.join(f'{row[column]:.3g}' for column in columns)} |")
+        print(f"| {name} | {' | '.join(f'{row[column]:.3g}' for column in columns)} |", flush=True)
+
+
+def show_students(students: dict[str, Any]) -> None:
+    """Print what students reached."""
     scores = students["accuracy"]
     print(f"\n{students['dataset']}, teacher {students['teacher']:.2f} %, accuracy on test:")
     for name, values in scores.items():
@@ -234,7 +238,7 @@ def main() -> None:
     parser.add_argument("--teacher", default="regnety_160")
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dataset", default="digits", choices=("digits", "fashion-mnist"))
     parser.add_argument("--data-path", default="", help="of Fashion-MNIST")
     parser.add_argument("--seeds", type=int, default=5)
@@ -243,9 +247,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     step = compare_step(arguments)
+    show_step(step)
     with tempfile.TemporaryDirectory() as name:
         students = compare_students(arguments, Path(name))
-    show(step, students)
+    show_students(students)
     settings = {k: str(v) for k, v in vars(arguments).items() if k not in ("output", "data_path")}
     content = {
         "environment": environment(),
