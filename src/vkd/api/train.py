@@ -97,8 +97,8 @@ def train(
     with accelerator.main_process_first():
         others = resume or not accelerator.is_main_process
         check_sources(target, _sources(config, task), others)
-    goes_on = resume and begun is None
-    settle_precision(task.step_teacher(), accelerator, target, goes_on, config.channels_last)
+    is_resumed, last = resume and begun is None, config.channels_last
+    settle_precision(task.step_teacher(), accelerator, target, is_resumed, last)
     metrics = trainer.fit(resume or begun is not None)
     if accelerator.is_main_process:
         write_model_card(target / "README.md", config, metrics, cost)
