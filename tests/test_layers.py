@@ -10,7 +10,10 @@ import pytest
 import vkd
 
 ROOT = Path(vkd.__file__).parent
-CORE = ("projection", "normalization", "loss", "features", "inputs", "teacher", "distiller")
+CORE = (
+    "projection", "normalization", "loss", "features", "inputs", "precision", "teacher",
+    "distiller",
+)  # fmt: skip
 SHARED = {
     *CORE, "store", "methods", "errors", "files", "notes", "versions",
     "config", "models", "data", "training",
@@ -18,6 +21,7 @@ SHARED = {
 ROOMS = ("classification", "detection", "generation")
 ALLOWED = {
     **{name: set(CORE) for name in CORE},
+    "precision": set(),
     "store": {*CORE, "errors", "notes", "config", "data", "models", "training", "store"},
     "methods": {"projection", "normalization", "loss", "errors", "methods"},
     "errors": set(),
@@ -27,7 +31,7 @@ ALLOWED = {
     "config": {"errors", "methods"},
     "models": {"errors", "notes", "models"},
     "data": {"errors", "files", "notes", "inputs", "data"},
-    "training": {"errors", "files", "versions", "config", "training"},
+    "training": {"errors", "files", "notes", "versions", "config", "precision", "training"},
     **{room: SHARED | {room} for room in ROOMS},
     "tasks": {"errors", "config", "training", *ROOMS},
     "recipe": {"errors", "config", "methods", "tasks", "recipe_values"},

@@ -82,7 +82,8 @@ class TrainingConfig:
         mixed_precision: arithmetic of the networks; projections and losses stay in float32.
         device: auto takes CUDA, then MPS, then the CPU.
         compile: compile student, teacher and losses with torch.compile: a graph each.
-        channels_last: keep images and convolutions in the layout that is fast on GPUs.
+        channels_last: keep images and convolutions with channels last in memory, which is faster
+            on GPUs and on many CPUs.
         workers: processes that load data.
         pin_memory: load into memory that is copied to CUDA devices faster.
         checkpoint_every: epochs between checkpoints to resume from; the last is always kept.
@@ -265,6 +266,9 @@ class DistillationConfig(TrainingConfig):
         teacher: name of the teacher; empty to train alone.
         teacher_checkpoint: the teacher's weights or run folder; hub for those timm publishes.
         teacher_recipe: trains the teacher first when no teacher_checkpoint is given.
+        teacher_precision: arithmetic of the teacher. auto takes that of mixed_precision; without
+            it bfloat16, where the teacher runs in every step and a short measurement finds the
+            device clearly faster with it, else float32.
         method: how the student is distilled; none to train alone.
         method_options: options of the method by name, for example {alpha: 2.0}.
         projection: map from the student's to the teacher's features.
@@ -283,6 +287,7 @@ class DistillationConfig(TrainingConfig):
     teacher: str = ""
     teacher_checkpoint: str = ""
     teacher_recipe: str = ""
+    teacher_precision: Literal["auto", "float32", "bfloat16"] = "auto"
     method: str = "vkd"
     method_options: dict[str, Any] = field(default_factory=dict)
     projection: Projection = "orthogonal"
@@ -298,7 +303,7 @@ class DistillationConfig(TrainingConfig):
             "dataset", "data_path", "image_folder", "validation_fraction", "max_corrupt",
         ),
         "student": ("student", "student_checkpoint"),
-        "teacher": ("teacher", "teacher_checkpoint", "teacher_recipe"),
+        "teacher": ("teacher", "teacher_checkpoint", "teacher_recipe", "teacher_precision"),
         "method": (
             "method", "method_options", "projection", "normalization", "distance",
             "feature_weight",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vkd.features import FeatureTap, Inputs, Pool, call, device_of, logits_of, pooling
+from vkd.precision import AS_AROUND, Precision
 
 
 class TeacherOutput(NamedTuple):
@@ -91,9 +92,15 @@ class NetworkTeacher:
         pool: see ``vkd.features.pooling``.
         adapter: applied to the images first.
 
+    Attributes:
+        precision: arithmetic and layout that it computes in, by default those of the code around.
+            Its weights stay as they are.
+
     Raises:
         ValueError: if ``model`` has no such layer, or no layer is named.
     """
+
+    precision: Precision = AS_AROUND
 
     def __init__(
         self,
@@ -130,14 +137,16 @@ class NetworkTeacher:
             self.model.to(device)
         self.model.eval()
         if isinstance(images, Tensor):
-            images = self.adapter.to(device)(images)
+            images = self.precision.laid_out(self.adapter.to(device)(images))
         elif not isinstance(self.adapter, nn.Identity):
             raise ValueError(
                 f"The teacher's adapter takes one tensor of images, found {type(images).__name__}."
             )
-        logits = logits_of(call(self.model, images))
-        features = {tap.layer: self._pool(tap.take()) for tap in self._taps}
-        return TeacherOutput(features, logits)
+        with self.precision.running(device.type if device else "cpu"):
+            logits = logits_of(call(self.model, images))
+        returned = self.precision.returned
+        features = {tap.layer: self._pool(returned(tap.take())) for tap in self._taps}
+        return TeacherOutput(features, None if logits is None else returned(logits))
 
     def close(self) -> None:
         """Remove the taps from the model; it stays frozen."""

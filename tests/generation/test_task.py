@@ -99,6 +99,18 @@ def test_channels_last_reaches_generator_and_discriminator(config, channels_last
         assert {kernel.is_contiguous(memory_format=last) for kernel in kernels} == {channels_last}
 
 
+def test_channels_last_reaches_what_the_discriminator_sees(config):
+    task, seen = GenerationTask(replace(config, channels_last=True, diff_augment=False)), []
+    discriminator = task.steps[1].module.discriminator
+    discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    side, channels = 32, task.splits.channels
+    images, numbers = torch.zeros(8, channels, side, side), torch.arange(8)
+    for step in task.steps:
+        step.module((images, numbers, numbers))
+    last = torch.channels_last
+    assert [images.is_contiguous(memory_format=last) for images in seen] == [True, True]
+
+
 def scripted(monkeypatch, diversities):
     """Let evaluations find these diversities, one after another."""
     values = iter(diversities)

@@ -4,6 +4,7 @@ Each part leaves files in the folder, which a test compares with one process's.
 """
 
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,10 +22,11 @@ from vkd.api.train import end_processes, train
 from vkd.classification.task import ClassificationTask
 from vkd.methods.crd import CRD
 from vkd.methods.method import Signals, Sizes
+from vkd.precision import AS_AROUND, FLOAT32, Precision
 from vkd.recipe import recipe
 from vkd.store import fitting
 from vkd.store.description import StoreDescription
-from vkd.training import trainer
+from vkd.training import precision, trainer
 
 
 @register_model
@@ -135,6 +137,30 @@ def crd(folder, rank):
         torch.save({"equal": [before, sums, gradient], "touched": touched}, file)
 
 
+class Frozen:
+    """What has a precision."""
+
+    precision = AS_AROUND
+
+
+def precisions(folder, rank):
+    """Settle a teacher's precision where the processes' devices differ in speed."""
+    times = {0: 2.0, 1: 0.1}[rank]
+    last = Precision(torch.bfloat16, True)
+    speeds = {FLOAT32: 1.0, Precision(torch.bfloat16): 1.0, last: 1 / times}
+    measured, precision._measured = precision._measured, lambda *_: speeds
+    accelerator = plain_accelerator(recipe("digits", device="cpu"))
+    found = []
+    (folder / "precision").mkdir(exist_ok=True)
+    for resume in (False, True):
+        teacher = Frozen()
+        precision.settle_precision(teacher, accelerator, folder / "precision", resume)
+        found.append([str(teacher.precision.dtype), teacher.precision.channels_last])
+        speeds[last] = 10.0  # before the run goes on, the first one's device has changed
+    precision._measured = measured
+    torch.save(found, folder / f"precision-{rank}.pt")
+
+
 def sharded(config):
     """The accelerator of a config, made to shard, which accelerate does on GPUs only."""
     accelerator = plain_accelerator(config)
@@ -154,6 +180,11 @@ def main(folder, teacher):
     statistics(folder, rank)
     distillers(folder, rank)
     crd(folder, rank)
+    precisions(folder, rank)
+    for name, last in (("channels-first", False), ("channels-last", True)):
+        config = even_training(teacher, 32)
+        config = replace(config, student="conv_vit_digits", epochs=3, ema_decay=0.9)
+        train(replace(config, channels_last=last), folder / name, show=False)
     cache(stored(teacher), folder / "store", views=1, show=False)
     mixed(folder, teacher, rank)
     train(even_training(teacher, 32), folder / "two", show=False)

@@ -80,6 +80,19 @@ def test_sharded_weights_train_as_whole_ones(two_processes):
 
 
 @pytest.mark.slow
+def test_channels_last_trains_as_channels_first_on_two_processes(two_processes):
+    first, last = two_processes / "channels-first", two_processes / "channels-last"
+    assert curves(last)[0] == pytest.approx(curves(first)[0], abs=1e-4)
+    assert curves(last)[1] == pytest.approx(curves(first)[1], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_processes_take_the_precision_that_the_first_chose_and_keep_it(two_processes):
+    begun_and_resumed = [["torch.bfloat16", True]] * 2
+    assert loaded(two_processes, "precision") == [begun_and_resumed] * 2
+
+
+@pytest.mark.slow
 def test_three_processes_train_by_the_command_and_count_every_image_once(three_processes, vkd):
     run = three_processes / "run"
     records = read_metrics(run)

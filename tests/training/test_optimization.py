@@ -132,3 +132,59 @@ def test_a_decay_at_the_end_has_timms_own_length_unless_told():
     told = rates(epochs=10, updates=2, schedule="wsd", decay_epochs=5)
     assert told[:11] == pytest.approx([1.0] * 11)
     assert told[11] < 1.0
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "momentum", "nesterov"])
+def test_the_fused_step_is_what_runs(name):
+    module = Scaled()
+    optimizer = create_optimizer(module, TrainingConfig(task="x", optimizer=name), 0.1)
+    module.student(torch.ones(2, 3)).sum().backward()
+    with torch.profiler.profile() as profile:
+        optimizer.step()
+    kernel = name if name.startswith("adam") else "sgd"
+    assert f"aten::_fused_{kernel}_" in {event.key for event in profile.key_averages()}
+
+
+def test_adagrad_has_no_fused_step_as_gpus_lack_it_in_some_versions():
+    optimizer = create_optimizer(Scaled(), TrainingConfig(task="x", optimizer="adagrad"), 0.1)
+    assert not any(group["fused"] for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("overflows", [False, True])
+def test_a_fused_step_heeds_clipping_and_the_scale_of_fp16(overflows):
+    """Against AdamW by hand, of gradients that were never scaled."""
+    module, plain = Scaled(), Scaled()
+    plain.load_state_dict(module.state_dict())
+    config = TrainingConfig(task="x", weight_decay=0.0)
+    fused = create_optimizer(module, config, 0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    images = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    for step in range(3):
+        factor = float("inf") if overflows and step == 1 else 1.0
+        scaler.scale(module.student(images).square().sum() * factor).backward()
+        scaler.unscale_(fused)
+        nn.utils.clip_grad_norm_(module.parameters(), 0.5)
+        scaler.step(fused)
+        scaler.update()
+        fused.zero_grad()
+    expected = plain_adam(plain, images, steps=2 if overflows else 3)
+    for name, parameter in module.named_parameters():
+        torch.testing.assert_close(parameter.detach(), expected[name], msg=name)
+
+
+def plain_adam(module, images, steps, lr=0.1, clip=0.5):
+    """Parameters after steps of Adam by its formula."""
+    parameters = dict(module.named_parameters())
+    means = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    squares = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    for step in range(1, steps + 1):
+        loss = module.student(images).square().sum()
+        gradients = torch.autograd.grad(loss, list(parameters.values()))
+        norm = torch.stack([g.norm() for g in gradients]).norm()
+        for (name, p), gradient in zip(parameters.items(), gradients, strict=True):
+            gradient = gradient * min(1.0, clip / float(norm))
+            means[name] = 0.9 * means[name] + 0.1 * gradient
+            squares[name] = 0.999 * squares[name] + 0.001 * gradient**2
+            mean, square = means[name] / (1 - 0.9**step), squares[name] / (1 - 0.999**step)
+            p.data -= lr * module.lr_scale(name) * mean / (square.sqrt() + 1e-8)
+    return {name: p.detach() for name, p in parameters.items()}

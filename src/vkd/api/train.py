@@ -28,6 +28,7 @@ from vkd.training.checkpoint import (
 )
 from vkd.training.extra_log import ExtraLog
 from vkd.training.optimization import check_training
+from vkd.training.precision import settle_precision
 from vkd.training.spec import resolve
 from vkd.training.task import Objects, Task
 from vkd.training.trackers import check_trackers
@@ -96,6 +97,8 @@ def train(
     with accelerator.main_process_first():
         others = resume or not accelerator.is_main_process
         check_sources(target, _sources(config, task), others)
+    is_resumed, last = resume and begun is None, config.channels_last
+    settle_precision(task.step_teacher(), accelerator, target, is_resumed, last)
     metrics = trainer.fit(resume or begun is not None)
     if accelerator.is_main_process:
         write_model_card(target / "README.md", config, metrics, cost)

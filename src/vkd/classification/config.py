@@ -96,7 +96,8 @@ class ClassificationConfig(LabelledImagesConfig):
         ),
         "student": ("student", "student_layer", "drop_path"),
         "teacher": (
-            "teacher", "teacher_layer", "teacher_checkpoint", "teacher_recipe", "teacher_store",
+            "teacher", "teacher_layer", "teacher_checkpoint", "teacher_recipe",
+            "teacher_precision", "teacher_store",
         ),
         "method": (
             "method", "method_options", "projection", "normalization", "distance",

@@ -18,7 +18,7 @@ from vkd.classification.distillation import Distillation, distillation_of
 from vkd.classification.mixing import PairMixing
 from vkd.classification.module import ClassificationModule
 from vkd.classification.names import UNKNOWN
-from vkd.classification.teachers import pair_mixing, teacher_of
+from vkd.classification.teachers import network_of, pair_mixing, teacher_of
 from vkd.data.fingerprint import training_fingerprint
 from vkd.data.images import Splits, loader
 from vkd.data.views import Views, ViewSampler
@@ -29,6 +29,7 @@ from vkd.models.factory import create_model, fitting_options
 from vkd.models.start import start_from
 from vkd.store.fitting import source_of, views_of
 from vkd.store.teacher import DiskTeacher, Stored
+from vkd.teacher import NetworkTeacher
 from vkd.training.reading import read
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
@@ -52,6 +53,7 @@ class ClassificationTask(Task):
         self.splits = training_splits(config, objects)
         self.example = torch.zeros(2, *self.splits.shape)
         self.images = cast(Dataset, self.splits.train)
+        self._step_teacher: NetworkTeacher | None = None
         student = objects.student or create_student(config, self.splits)
         _check_images(student, config.student, self.example, len(self.splits.classes))
         if config.student_checkpoint:
@@ -65,12 +67,18 @@ class ClassificationTask(Task):
     def _distillation(self, student: nn.Module, objects: Objects) -> Distillation:
         samples = len(cast(Sized, self.splits.train))
         teacher, sizes = teacher_of(self.config, self.splits, self.example, objects)
+        if teacher is not objects.teacher:
+            self._step_teacher = network_of(teacher)
         if isinstance(teacher, DiskTeacher):
             stored = teacher.description
             self.images = views_of(self.config.teacher_store, self.splits.train, stored)
             mixing = pair_mixing(self.config, self.splits, stored)
             self._companion = partial(_stored, teacher, mixing)
         return distillation_of(self.config, student, teacher, sizes, samples, self.example, objects)
+
+    def step_teacher(self) -> NetworkTeacher | None:
+        """Return the teacher, where it is a network that no stored outputs replace."""
+        return self._step_teacher
 
     def cost(self) -> dict[str, float]:
         """Return parameters and multiply-adds of the student."""

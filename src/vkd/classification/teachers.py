@@ -15,6 +15,7 @@ from vkd.errors import FieldError, as_user_error, reason_of
 from vkd.inputs import InputAdapter, InputFormat
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
 from vkd.models.factory import HUB, create_model, last_layer, published_config
+from vkd.precision import STATED
 from vkd.store.description import StoreDescription
 from vkd.store.fitting import Contents, fitting_store
 from vkd.teacher import (
@@ -55,8 +56,10 @@ def teacher_of(
     """
     teacher: Teacher
     if config.teacher_store:
+        config.require_unread({"teacher_precision"}, "teacher_store")
         teacher = fitting_store(store_contents(config, splits))
     elif objects.teacher is not None and not isinstance(objects.teacher, nn.Module):
+        config.require_unread({"teacher_precision"}, "a teacher that is no network")
         teacher = objects.teacher
     else:
         names = splits.classes if config.logit_weight else []
@@ -152,7 +155,15 @@ def tapped_teacher(
     adapter = InputAdapter(source, _teacher_format(network, read.inputs if read else {}) or source)
     with as_user_error("teacher_layer"):
         layer = config.teacher_layer or last_layer(network)
-        return NetworkTeacher(network, layer, adapter=adapter)
+        teacher = NetworkTeacher(network, layer, adapter=adapter)
+    teacher.precision = STATED[config.teacher_precision]
+    return teacher
+
+
+def network_of(teacher: Teacher) -> NetworkTeacher | None:
+    """Return the network that computes a teacher's outputs for each batch; None without one."""
+    computing = teacher.teacher if isinstance(teacher, ReorderedTeacher) else teacher
+    return computing if isinstance(computing, NetworkTeacher) else None
 
 
 def in_order(teacher: Teacher, loaded: LoadedTeacher, classes: Sequence[str]) -> Teacher:

@@ -35,6 +35,7 @@ from vkd.models.start import start_from
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
 from vkd.models.vidt.variants import BODY_OPTIONS, NAMES, NECK_OPTIONS
 from vkd.notes import say
+from vkd.precision import STATED
 from vkd.training.reading import read
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
@@ -84,6 +85,10 @@ class DetectionTask(Task):
             dims = cast(ViDT, student).dim, teacher.model.dim
             token_loss = TokenLoss(_method(config, objects), *dims)
         self.steps = [OptimizerStep(DetectionModule(student, config, teacher, token_loss))]
+
+    def step_teacher(self) -> TokenTeacher | None:
+        """Return the teacher of tokens."""
+        return cast(DetectionModule, self.steps[0].module).teacher
 
     def cost(self) -> dict[str, float]:
         """Return parameters and multiply-adds, for images as large as the recipe shows."""
@@ -222,7 +227,7 @@ def _teacher(config: DetectionConfig, student: nn.Module, objects: Objects) -> T
             f"{config.teacher} has {model.num_det_tokens} detection tokens, the student "
             f"{config.student} {own}; the numbers must be equal.",
         )
-    return TokenTeacher(model)
+    return TokenTeacher(model, STATED[config.teacher_precision])
 
 
 def _loaded_teacher(config: DetectionConfig) -> nn.Module:

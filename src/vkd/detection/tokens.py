@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vkd.methods.method import Signals, Sizes
 from vkd.models.vidt.detector import Tokens, ViDT
+from vkd.precision import AS_AROUND, Precision
 
 
 class TokenLoss(nn.Module):
@@ -54,12 +55,20 @@ class TokenTeacher:
     """A frozen detector that gives its tokens, computed without gradients.
 
     It is no ``nn.Module`` on purpose: whatever holds it neither trains, saves nor wraps it.
+
+    Args:
+        model: the detector.
+        precision: arithmetic and layout that it computes in; its weights stay as they are.
     """
 
-    def __init__(self, model: ViDT) -> None:
-        self.model = model.eval().requires_grad_(False)
+    def __init__(self, model: ViDT, precision: Precision = AS_AROUND) -> None:
+        self.model, self.precision = model.eval().requires_grad_(False), precision
 
     @torch.no_grad()
     def __call__(self, images: Tensor, mask: Tensor) -> Tokens:
         self.model.to(images.device).eval()
-        return self.model(images, mask, with_tokens=True)["tokens"]
+        with self.precision.running(images.device.type):
+            found = self.model(self.precision.laid_out(images), mask, with_tokens=True)["tokens"]
+        returned = self.precision.returned
+        patches = [returned(map_) for map_ in found.patches]
+        return Tokens(patches, returned(found.body), returned(found.neck))

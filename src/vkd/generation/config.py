@@ -63,7 +63,7 @@ class GenerationConfig(LabelledImagesConfig):
         "student": ("student", "channels", "noise_dim", "generator_every", "diff_augment"),
         "teacher": (
             "teacher", "teacher_layer", "teacher_pool", "teacher_checkpoint", "teacher_recipe",
-            "teacher_store",
+            "teacher_store", "teacher_precision",
         ),
         "method": (
             "method", "method_options", "projection", "normalization", "whitening", "distance",

@@ -70,6 +70,8 @@ class DiscriminatorModule(TrainingModule):
         both = torch.cat([images, generated])
         if self.config.diff_augment:
             both = diff_augment(both)
+        if self.config.channels_last:
+            both = both.contiguous(memory_format=torch.channels_last)
         logits, features = self.discriminator(both, torch.cat([labels, drawn]))
         real, fake = logits.chunk(2)
         terms = {"real": F.relu(1 - real).mean(), "fake": F.relu(1 + fake).mean()}

@@ -30,7 +30,7 @@ from vkd.models.start import start_from
 from vkd.normalization import Normalization, whitening_of
 from vkd.store.fitting import fitting_store, source_of, views_of
 from vkd.store.teacher import DiskTeacher, Stored
-from vkd.teacher import StoredTeacher, Teacher, widths_of
+from vkd.teacher import NetworkTeacher, StoredTeacher, Teacher, widths_of
 from vkd.training.reading import read
 from vkd.training.task import Objects, OptimizerStep, Predict, Task
 
@@ -77,6 +77,7 @@ class GenerationTask(Task):
         self.images: Dataset = self.splits.train
         self._companion: Callable[[Tensor], Stored] | None = None
         teacher, method = None, None
+        self._step_teacher: NetworkTeacher | None = None
         if config.feature_weight:
             teacher = self._teacher(objects)
             method = self._method(teacher, discriminator.width, objects)
@@ -95,14 +96,18 @@ class GenerationTask(Task):
         self._most_diverse = 0.0
 
     def _teacher(self, objects: Objects) -> Teacher:
-        if self.config.teacher_store:
+        config = self.config
+        if config.teacher_store:
+            config.require_unread({"teacher_precision"}, "teacher_store")
             return self._stored_teacher()
         if objects.teacher is not None and not isinstance(objects.teacher, nn.Module):
+            config.require_unread({"teacher_precision"}, "a teacher that is no network")
             return objects.teacher
-        teacher = network_teacher(self.config, self.splits, objects.teacher)
-        if self.config.compile:
-            teacher.model.compile()
-        return teacher
+        network = network_teacher(config, self.splits, objects.teacher)
+        if config.compile:
+            network.model.compile()
+        self._step_teacher = network
+        return network
 
     def _stored_teacher(self) -> DiskTeacher:
         folder = self.config.teacher_store
@@ -144,6 +149,10 @@ class GenerationTask(Task):
         batches = read(loader(self.splits.train, 250, classes=len(self.splits.classes)))
         features = [teacher(part[0].to(device), part[2]).only for part in batches]
         return whitening_of(torch.cat(features))
+
+    def step_teacher(self) -> NetworkTeacher | None:
+        """Return the teacher, where it is a network."""
+        return self._step_teacher
 
     def cost(self) -> dict[str, float]:
         """Return parameters and multiply-adds of the generator."""

@@ -6,6 +6,7 @@ from vkd.errors import as_user_error
 from vkd.generation.config import GenerationConfig
 from vkd.generation.data import GenerationSplits
 from vkd.generation.extractors import frozen_network
+from vkd.precision import STATED
 from vkd.store.fitting import Contents
 from vkd.teacher import NetworkTeacher
 
@@ -29,7 +30,7 @@ def network_teacher(
         UserError: for an unknown name, checkpoint or layer.
     """
     with as_user_error("teacher_layer"):
-        return frozen_network(
+        teacher = frozen_network(
             config.teacher,
             config.teacher_checkpoint,
             splits.channels,
@@ -37,6 +38,8 @@ def network_teacher(
             config.teacher_pool,
             network,
         )
+    teacher.precision = STATED[config.teacher_precision]
+    return teacher
 
 
 def store_contents(config: GenerationConfig, splits: GenerationSplits) -> Contents:

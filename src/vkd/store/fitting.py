@@ -52,6 +52,8 @@ class Contents:
         found |= {name: values[name] for name, old in self.later.items() if values[name] != old}
         if "data" in self.config.objects:
             found["data"] = self.config.objects["data"]
+        if self.config.teacher_precision != "auto":
+            found["teacher_precision"] = self.config.teacher_precision
         return found
 
     def described(self, options: StoreOptions) -> StoreDescription:

@@ -18,6 +18,9 @@ from vkd.config import TrainingConfig
 from vkd.errors import FieldError, nearest
 from vkd.training.task import TrainingModule
 
+# Those whose fused step runs on all devices; Adagrad's runs on the CPU alone in some versions.
+_FUSED = (torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD)
+
 
 def check_training(config: TrainingConfig) -> None:
     """Raise ``FieldError`` for an optimiser or schedule that is not available."""
@@ -56,9 +59,10 @@ def create_optimizer(
     Raises:
         ValueError: if the optimiser has no such option.
     """
-    known = inspect.signature(get_optimizer_class(config.optimizer)).parameters
+    kind = get_optimizer_class(config.optimizer, bind_defaults=False)
+    known = inspect.signature(kind).parameters
     # A fused step is faster; not all of torch's can be sharded.
-    options: dict[str, Any] = {"fused": True} if fused and "fused" in known else {}
+    options: dict[str, Any] = {"fused": True} if fused and kind in _FUSED else {}
     if config.beta1 != 0.9:
         if "betas" not in known:
             raise ValueError("it has no beta1")

@@ -12,6 +12,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from vkd.precision import HasPrecision
+
 Predict = Callable[..., Any]
 
 
@@ -217,6 +219,13 @@ class Task(ABC):
             What was taken, each with the name of the first module's parameter.
         """
         return {}
+
+    def step_teacher(self) -> HasPrecision | None:
+        """Return the frozen network that runs in every step, to choose its arithmetic.
+
+        None where there is none, or what was given as an object decides for itself.
+        """
+        return None
 
     def sources(self) -> dict[str, str]:
         """Return digests of what is trained on, by the field that says where it lies.
