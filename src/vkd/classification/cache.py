@@ -123,7 +123,7 @@ class StoreFiller:
         missing = [n for n in numbers if n not in present]
         is_hidden = not (show and accelerator.is_main_process)
         for number in track(missing, "files", console=Console(stderr=True), disable=is_hidden):
-            batches = self._batches(number, config)
+            batches = self._batches(number, config, accelerator.device)
             self._write(number, [_output(teacher, images, accelerator) for images in batches])
         accelerator.wait_for_everyone()
         sizes = {"rows": description.rows, "views": description.views, **widths}
@@ -166,12 +166,14 @@ class StoreFiller:
                 "left; store fewer views."
             )
 
-    def _batches(self, number: int, config: ClassificationConfig) -> Iterator[Tensor]:
+    def _batches(
+        self, number: int, config: ClassificationConfig, device: torch.device
+    ) -> Iterator[Tensor]:
         rows = Subset(self.images, self.description.rows_of(number))
         classes = len(self.splits.classes)
         batches = loader(rows, config.batch_size, workers=config.workers, classes=classes)
         for images, _, _ in read(batches):
-            yield images
+            yield self.splits.finished(images, device)
 
     def _write(self, number: int, parts: list[TeacherOutput]) -> None:
         try:
@@ -192,5 +194,5 @@ class _WithoutLogits:
 
 def _output(teacher: Teacher, images: Tensor, accelerator: Accelerator) -> TeacherOutput:
     with accelerator.autocast():
-        output = teacher(images.to(accelerator.device))
+        output = teacher(images)
     return output.each(lambda part: part.float().cpu())

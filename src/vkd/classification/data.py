@@ -5,12 +5,18 @@ from dataclasses import replace
 from torch import nn
 
 from vkd.classification.config import ClassificationConfig
+from vkd.data.batch_augmentation import PhotographAugmentation
 from vkd.data.catalogue import SMALL
 from vkd.data.images import Splits
 from vkd.data.photographs import read_photographs
 from vkd.data.small import read_small
 from vkd.data.sources import PhotographSource
-from vkd.data.transforms import IMAGENET, evaluation_transform, training_transform
+from vkd.data.transforms import (
+    IMAGENET,
+    drawn_transform,
+    evaluation_transform,
+    training_transform,
+)
 from vkd.errors import as_user_error
 from vkd.inputs import InputFormat
 from vkd.models.factory import published_config
@@ -35,20 +41,24 @@ def read_splits(config: ClassificationConfig, inputs: InputFormat) -> Splits:
                 config.crop_padding,
                 config.flip,
                 config.train_fraction,
+                config.augment_on_device,
             )
+        transform = drawn_transform if config.augment_on_device else training_transform
         parts = read_photographs(
             PhotographSource.of(config),
-            training_transform(
-                inputs, config.augmentation, config.color_jitter, config.flip, config.crop
-            ),
+            transform(inputs, config.augmentation, config.color_jitter, config.flip, config.crop),
             evaluation_transform(inputs),
         )
+    augmentation = None
+    if config.augment_on_device:
+        augmentation = PhotographAugmentation(inputs, config.augmentation, config.color_jitter)
     return Splits(
         parts.train,
         parts.validation,
         parts.test,
         inputs,
         parts.classes,
+        augmentation=augmentation,
         readers=parts.readers,
         notes=parts.notes,
     )

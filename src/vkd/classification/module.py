@@ -10,10 +10,12 @@ from torch.nn import functional as F
 
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.distillation import Distillation
+from vkd.data.batch_augmentation import BatchAugmentation
 from vkd.methods.method import Signals
 from vkd.training.task import TrainingModule
 
-Batch = tuple[Tensor, Tensor, Tensor]
+# Images, ``Drawn`` where they are augmented on the device, with labels and indices.
+Batch = tuple[Any, Tensor, Tensor]
 # Where the networks were in the states of earlier versions.
 _FORMER_KEYS = {
     "network.student.": "student.",
@@ -33,6 +35,7 @@ class ClassificationModule(TrainingModule):
         config: weights and kinds of the losses.
         num_classes: classes, for mixup.
         distillation: the teacher, and the methods that compare with it; None to train alone.
+        augmentation: finishes the images of a batch; None where they come finished.
     """
 
     def __init__(
@@ -41,8 +44,10 @@ class ClassificationModule(TrainingModule):
         config: ClassificationConfig,
         num_classes: int,
         distillation: Distillation | None = None,
+        augmentation: BatchAugmentation | None = None,
     ) -> None:
         super().__init__()
+        self.augmentation = augmentation
         self.config, self.student, self.distillation = config, student, distillation
         self.methods = nn.ModuleDict(distillation.methods if distillation else {})
         if config.channels_last:
@@ -73,6 +78,8 @@ class ClassificationModule(TrainingModule):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted loss terms of (images, labels, indices)."""
         images, labels, indices = batch
+        if self.augmentation is not None:
+            images = self.augmentation(images)
         smoothing = self.config.label_smoothing
         if self._mixup is not None:
             images, labels = self._mixup(images, labels)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from timm.data.distributed_sampler import RepeatAugSampler
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,7 +57,9 @@ class ClassificationTask(Task):
             with as_user_error("student_checkpoint"):
                 start_from(student, config.student, config.student_checkpoint)
         distillation = self._distillation(student, objects) if config.needs_teacher else None
-        module = ClassificationModule(student, config, len(self.splits.classes), distillation)
+        module = ClassificationModule(
+            student, config, len(self.splits.classes), distillation, self.splits.augmentation
+        )
         self.steps = [OptimizerStep(module)]
 
     def _distillation(self, student: nn.Module, objects: Objects) -> Distillation:
@@ -84,7 +86,7 @@ class ClassificationTask(Task):
             drop_last=True,
             sampler=self._sampler(),
             classes=len(self.splits.classes),
-            pin_memory=config.pin_memory,
+            pin_memory=config.pins_memory,
         )
 
     def _sampler(self) -> Sampler | None:
@@ -118,6 +120,12 @@ class ClassificationTask(Task):
             stored = describe(Path(self.config.teacher_store))
             found["teacher_store"] = f"{stored.pictures} {stored.teacher_weights}"
         return found
+
+    def reading_advice(self) -> list[str]:
+        """Return augmentation on the device, where there is one beside the CPU and it is off."""
+        config, device = self.config, PartialState().device.type
+        is_possible = config.augments and not config.augment_on_device and device != "cpu"
+        return ["augmentation on the device (--augment-on-device)"] if is_possible else []
 
     def take_projections(self, projections: Mapping[str, Tensor]) -> dict[str, str]:
         """Take over the matrix ``weight`` (teacher_dim, student_dim), where there is one."""
@@ -198,7 +206,7 @@ def evaluation_loader(
     """Return batches to evaluate on, in order, of images of ``classes``."""
     size = max(config.batch_size, 256)
     return loader(
-        images, size, workers=config.workers, pin_memory=config.pin_memory,
+        images, size, workers=config.workers, pin_memory=config.pins_memory,
         classes=len(classes), lowest=-1,
     )  # fmt: skip
 

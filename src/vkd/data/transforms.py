@@ -6,6 +6,7 @@ import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torchvision.transforms import v2
 
+from vkd.data.draws import BLUR_SIDE, SIGMAS, THRESHOLD, PhotographDraw
 from vkd.inputs import InputFormat
 
 # How the networks of the paper, and most others, take photographs.
@@ -33,26 +34,33 @@ def training_transform(
 
     Source: DeiT III's 3-augment, as in the release of the paper.
     """
-    size = cast(tuple[int, int], inputs.size)
-    interpolation = _interpolation(inputs)
-    steps: list[v2.Transform] = [
-        v2.RandomResizedCrop(size, (0.08, 1.0), interpolation=interpolation)
-    ]
-    if crop == "simple":
-        resize = v2.Resize(min(size), interpolation=interpolation)
-        steps = [resize, v2.RandomCrop(size, padding=4, padding_mode="reflect")]
+    steps = _cropped(inputs, crop)
     if flip:
         steps.append(v2.RandomHorizontalFlip())
     if augmentation == "three-augment":
         one_of = [
             v2.Grayscale(3),
-            v2.RandomSolarize(threshold=128, p=1.0),
-            v2.GaussianBlur(kernel_size=9, sigma=(0.1, 2.0)),
+            v2.RandomSolarize(THRESHOLD, p=1.0),
+            v2.GaussianBlur(BLUR_SIDE, SIGMAS),
         ]
         steps.append(v2.RandomChoice(one_of))
     if color_jitter:
         steps.append(v2.ColorJitter(color_jitter, color_jitter, color_jitter))
     return v2.Compose([*steps, *normalised(inputs)])
+
+
+def drawn_transform(
+    inputs: InputFormat,
+    augmentation: str = "none",
+    color_jitter: float = 0.0,
+    flip: bool = True,
+    crop: str = "random",
+) -> v2.Transform:
+    """Return the crop of ``training_transform``; the rest is drawn, for a batch to be applied to.
+
+    Its items are ``Drawn``, which ``PhotographAugmentation`` finishes.
+    """
+    return v2.Compose([*_cropped(inputs, crop), PhotographDraw(augmentation, color_jitter, flip)])
 
 
 def evaluation_transform(inputs: InputFormat) -> v2.Transform:
@@ -77,6 +85,16 @@ def normalised(inputs: InputFormat) -> list[v2.Transform]:
         v2.Normalize(inputs.mean, inputs.std),
         v2.ToPureTensor(),
     ]
+
+
+def _cropped(inputs: InputFormat, crop: str) -> list[v2.Transform]:
+    """The steps from a PIL image to a training crop of it."""
+    size = cast(tuple[int, int], inputs.size)
+    interpolation = _interpolation(inputs)
+    if crop == "simple":
+        resize = v2.Resize(min(size), interpolation=interpolation)
+        return [resize, v2.RandomCrop(size, padding=4, padding_mode="reflect")]
+    return [v2.RandomResizedCrop(size, (0.08, 1.0), interpolation=interpolation)]
 
 
 def _interpolation(inputs: InputFormat) -> v2.InterpolationMode:
