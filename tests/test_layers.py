@@ -28,7 +28,7 @@ ALLOWED = {
     "config": {"errors", "methods"},
     "models": {"errors", "notes", "models"},
     "data": {"errors", "files", "notes", "inputs", "data"},
-    "training": {"errors", "files", "versions", "config", "training"},
+    "training": {"errors", "files", "notes", "versions", "config", "training"},
     **{room: SHARED | {room} for room in ROOMS},
     "tasks": {"errors", "config", "training", *ROOMS},
     "recipe": {"errors", "config", "methods", "tasks", "recipe_values"},

@@ -11,12 +11,7 @@ from vkd.data.images import Splits
 from vkd.data.photographs import read_photographs
 from vkd.data.small import read_small
 from vkd.data.sources import PhotographSource
-from vkd.data.transforms import (
-    IMAGENET,
-    drawn_transform,
-    evaluation_transform,
-    training_transform,
-)
+from vkd.data.transforms import IMAGENET, evaluation_transform, training_transform
 from vkd.errors import as_user_error
 from vkd.inputs import InputFormat
 from vkd.models.factory import published_config
@@ -43,10 +38,16 @@ def read_splits(config: ClassificationConfig, inputs: InputFormat) -> Splits:
                 config.train_fraction,
                 config.augment_on_device,
             )
-        transform = drawn_transform if config.augment_on_device else training_transform
         parts = read_photographs(
             PhotographSource.of(config),
-            transform(inputs, config.augmentation, config.color_jitter, config.flip, config.crop),
+            training_transform(
+                inputs,
+                config.augmentation,
+                config.color_jitter,
+                config.flip,
+                config.crop,
+                config.augment_on_device,
+            ),
             evaluation_transform(inputs),
         )
     augmentation = None

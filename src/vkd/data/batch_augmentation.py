@@ -94,7 +94,7 @@ class PhotographAugmentation(BatchAugmentation):
         kernel = (-((self.places / sigma.view(-1, 1)) ** 2)).softmax(1)
         kernel = kernel.repeat_interleave(channels, 0)[:, None]  # one for each channel, as a group
         pad, groups = BLUR_SIDE // 2, count * channels
-        rows = F.pad(images, (pad, pad, pad, pad), mode="reflect").view(
+        rows = F.pad(images, (pad, pad, pad, pad), mode="reflect").reshape(
             1, groups, height + 2 * pad, width + 2 * pad
         )
         rows = F.conv2d(rows, kernel[..., None, :], groups=groups)

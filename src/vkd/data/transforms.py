@@ -21,6 +21,7 @@ def training_transform(
     color_jitter: float = 0.0,
     flip: bool = True,
     crop: str = "random",
+    on_device: bool = False,
 ) -> v2.Transform:
     """Return a crop, flip and colour changes.
 
@@ -31,10 +32,21 @@ def training_transform(
         flip: mirror half of the images.
         crop: ``random`` takes 8 to 100 % of the area and resizes it; ``simple`` resizes the shorter
             side and crops at random, with 4 pixels of reflection.
+        on_device: crop, and only draw the rest: items are ``Drawn``, which a batch's
+            ``PhotographAugmentation`` finishes.
 
     Source: DeiT III's 3-augment, as in the release of the paper.
     """
-    steps = _cropped(inputs, crop)
+    size = cast(tuple[int, int], inputs.size)
+    interpolation = _interpolation(inputs)
+    steps: list[v2.Transform] = [
+        v2.RandomResizedCrop(size, (0.08, 1.0), interpolation=interpolation)
+    ]
+    if crop == "simple":
+        resize = v2.Resize(min(size), interpolation=interpolation)
+        steps = [resize, v2.RandomCrop(size, padding=4, padding_mode="reflect")]
+    if on_device:
+        return v2.Compose([*steps, PhotographDraw(augmentation, color_jitter, flip)])
     if flip:
         steps.append(v2.RandomHorizontalFlip())
     if augmentation == "three-augment":
@@ -47,20 +59,6 @@ def training_transform(
     if color_jitter:
         steps.append(v2.ColorJitter(color_jitter, color_jitter, color_jitter))
     return v2.Compose([*steps, *normalised(inputs)])
-
-
-def drawn_transform(
-    inputs: InputFormat,
-    augmentation: str = "none",
-    color_jitter: float = 0.0,
-    flip: bool = True,
-    crop: str = "random",
-) -> v2.Transform:
-    """Return the crop of ``training_transform``; the rest is drawn, for a batch to be applied to.
-
-    Its items are ``Drawn``, which ``PhotographAugmentation`` finishes.
-    """
-    return v2.Compose([*_cropped(inputs, crop), PhotographDraw(augmentation, color_jitter, flip)])
 
 
 def evaluation_transform(inputs: InputFormat) -> v2.Transform:
@@ -85,16 +83,6 @@ def normalised(inputs: InputFormat) -> list[v2.Transform]:
         v2.Normalize(inputs.mean, inputs.std),
         v2.ToPureTensor(),
     ]
-
-
-def _cropped(inputs: InputFormat, crop: str) -> list[v2.Transform]:
-    """The steps from a PIL image to a training crop of it."""
-    size = cast(tuple[int, int], inputs.size)
-    interpolation = _interpolation(inputs)
-    if crop == "simple":
-        resize = v2.Resize(min(size), interpolation=interpolation)
-        return [resize, v2.RandomCrop(size, padding=4, padding_mode="reflect")]
-    return [v2.RandomResizedCrop(size, (0.08, 1.0), interpolation=interpolation)]
 
 
 def _interpolation(inputs: InputFormat) -> v2.InterpolationMode:

@@ -56,12 +56,6 @@ class Reseeded(Dataset):
         np.random.seed(seed + worker.id)
 
 
-def reseed_workers(batches: DataLoader) -> None:
-    """Draw a new seed for the workers of a loader of ``Reseeded`` items; of others do nothing."""
-    if isinstance(batches.dataset, Reseeded):
-        batches.dataset.reseed()
-
-
 def loader_of(
     images: Dataset,
     batch_size: int,

@@ -21,7 +21,6 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.tensor import DTensor
 
 from vkd.config import TrainingConfig
-from vkd.data.workers import reseed_workers
 from vkd.errors import FieldError, RunError
 from vkd.training.checkpoint import (
     Progress,
@@ -36,7 +35,7 @@ from vkd.training.means import Means
 from vkd.training.moving import moved
 from vkd.training.optimization import create_optimizer, create_schedule
 from vkd.training.pace import WaitingHint, worker_advice
-from vkd.training.reading import read, watching_workers
+from vkd.training.reading import read, reseed, watching_workers
 from vkd.training.run_log import RunLog
 from vkd.training.start import Start, load_moments
 from vkd.training.step_records import StepRecorder
@@ -235,7 +234,7 @@ class Trainer:
         terms, measures = Means(), Means()
         rates = []
         self._recorder.start()
-        reseed_workers(self.train_batches)
+        reseed(self.train_batches.dataset)
         batches = moved(read(self.train_batches), self.accelerator.device)
         for batch in self._recorder.timed(batches):
             rates.append(self.optimizers[0].param_groups[0]["lr"])
