@@ -68,7 +68,7 @@ def test_little_waiting_is_not_said(clock, caplog, waited, computed):
 
 
 def test_workers_are_advised_where_cores_are_left(monkeypatch):
-    monkeypatch.setattr(pace_module.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(pace_module, "_cores", lambda: 8)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     assert worker_advice(3, cuda) == ["more workers (--workers, now 3; 4 cores for each process)"]

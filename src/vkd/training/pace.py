@@ -1,6 +1,7 @@
 """How fast training goes, and how much of its time it waits for data."""
 
 import os
+import sys
 from collections.abc import Sequence
 from time import perf_counter
 
@@ -81,13 +82,18 @@ class WaitingHint:
         say("data", [note + helps])
 
 
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def worker_advice(workers: int, device: torch.device) -> list[str]:
     """Return the advice to start more ``workers`` where this process may use more cores.
 
     On the CPU the steps take all cores, but while a process without workers reads.
     """
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    cores = (os.cpu_count() or 1) // here
+    cores = _cores() // here
     most = 1 if device.type == "cpu" else cores
     if workers >= most or cores < 2:
         return []

@@ -17,6 +17,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from vkd.training.checkpoint import read_records, write_whole
 from vkd.training.extra_log import ExtraLog, RunShape
@@ -68,9 +69,10 @@ class RunLog:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[terms]}"),
+                MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                TimeRemainingColumn(table_column=Column(no_wrap=True)),
+                # Of the columns the one that goes on in a second line.
+                TextColumn("{task.fields[terms]}", table_column=Column()),
                 console=Console(stderr=True),
             )
             self._bar.start()
