@@ -85,7 +85,7 @@ class TrainingConfig:
         channels_last: keep images and convolutions with channels last in memory, which is faster
             on GPUs and on many CPUs.
         workers: processes that load data.
-        pin_memory: load into memory that is copied to CUDA devices faster.
+        pin_memory: load into memory that is copied to CUDA devices while they compute.
         checkpoint_every: epochs between checkpoints to resume from; the last is always kept.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
         rollbacks: times to go back to the last checkpoint after an epoch that went wrong.
@@ -233,6 +233,11 @@ class TrainingConfig:
         """Return the config without weights to start from, as a run that goes on has its own."""
         without: dict[str, Any] = dict.fromkeys(self.STARTS, "")
         return replace(self, **without)
+
+    @property
+    def pins_memory(self) -> bool:
+        """Whether batches are to be loaded into pinned memory, which no CPU has use for."""
+        return self.pin_memory and self.device != "cpu"
 
     @property
     def tracker_names(self) -> list[str]:

@@ -10,6 +10,7 @@ from vkd.training.extra_log import ExtraLog, RunShape
 from vkd.training.run_log import RunLog
 from vkd.training.trackers import Trackers
 
+PACE = {"images_per_second": 10.0, "waiting": 0.1}
 FILES = ("metrics.jsonl", "steps.jsonl")
 
 
@@ -83,10 +84,10 @@ def test_an_extra_log_follows_the_records_through_resuming_and_going_back(run):
     log.update({"update": 9})
     log.update({"update": 11})
     assert lines() == first
-    log.epoch({"epoch": 3, "updates": 12, "lr": 1.0, "train": {}})
+    log.epoch({"epoch": 3, "updates": 12, "lr": 1.0, "train": {}} | PACE)
     assert lines() == [*first, "3: [(2, 0), (2, 2)]"]
     log.rewind(1, 4)
     assert lines() == first[:2]
     log.update({"update": 5})
-    log.epoch({"epoch": 2, "updates": 8, "lr": 1.0, "train": {}})
+    log.epoch({"epoch": 2, "updates": 8, "lr": 1.0, "train": {}} | PACE)
     assert lines() == [*first[:2], "2: [(1, 0)]"]

@@ -65,6 +65,7 @@ def test_a_tracker_gets_settings_and_every_epoch(memory, digits_teacher, tmp_pat
     assert [step for step, _ in run.logged] == [1, 2]
     for (_, values), record in zip(run.logged, records, strict=True):
         assert values["lr"] == record["lr"]
+        assert values["waiting"] == record["waiting"]
         assert values["train/feature"] == record["train"]["feature"]
         assert values["validation/accuracy"] == record["validation"]["accuracy"]
     assert list((folder / "tensorboard").glob("events.out.tfevents.*"))

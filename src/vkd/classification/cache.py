@@ -73,9 +73,9 @@ class ClassifierSubject:
         self, images: Any, rows: Tensor, description: StoreDescription, device: torch.device
     ) -> Tensor:
         """Return images of ``rows`` (N,), mixed as students will see them."""
-        moved = images.to(device)
+        finished = self.splits.finished(images, device)
         mixing = pair_mixing(self.config, self.splits, description)
-        return moved if mixing is None else mixed_images(moved, mixing(rows).to(device))
+        return finished if mixing is None else mixed_images(finished, mixing(rows).to(device))
 
 
 class _WithoutLogits:

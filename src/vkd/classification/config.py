@@ -14,10 +14,10 @@ from vkd.data.catalogue import (
 from vkd.methods.catalogue import NO_METHOD, method_entry
 
 # What small images and photographs read, beside the fields that all do.
-SMALL_FIELDS = {"crop_padding", "flip", "train_fraction"}
+SMALL_FIELDS = {"crop_padding", "flip", "train_fraction", "augment_on_device"}
 PHOTOGRAPH_FIELDS = {
     "input_size", "crop", "evaluation_crop", "augmentation", "color_jitter", "flip",
-    *SOURCE_FIELDS, *OPTIONAL_FIELDS,
+    "augment_on_device", *SOURCE_FIELDS, *OPTIONAL_FIELDS,
 }  # fmt: skip
 
 
@@ -46,6 +46,8 @@ class ClassificationConfig(LabelledImagesConfig):
         evaluation_crop: share of a photograph's side that is evaluated; 0 for the student's own.
         augmentation: three-augment makes each photograph grey, solarised or blurred.
         color_jitter: strength of random changes of colour, for photographs.
+        augment_on_device: flip, augmentation, colours and normalisation of training images on the
+            device, batch by batch; workers only decode, crop and resize photographs.
         mixup: alpha of mixup; 0 for none.
         cutmix: alpha of cutmix.
         cutmix_min: smallest side of cutmix's patch, as a share of the image's.
@@ -75,6 +77,7 @@ class ClassificationConfig(LabelledImagesConfig):
     evaluation_crop: float = 0.0
     augmentation: Literal["none", "three-augment"] = "none"
     color_jitter: float = 0.0
+    augment_on_device: bool = False
     mixup: float = 0.0
     cutmix: float = 0.0
     cutmix_min: float = 0.0
@@ -90,9 +93,9 @@ class ClassificationConfig(LabelledImagesConfig):
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "data": (
             "dataset", "data_path", "input_size", "crop", "evaluation_crop", "augmentation",
-            "color_jitter", "crop_padding", "flip", "mixup", "cutmix", "cutmix_min", "cutmix_max",
-            "mixup_probability", "mixup_switch_probability", "mixup_mode",
-            "repeated_augmentation", "train_fraction",
+            "color_jitter", "crop_padding", "flip", "augment_on_device", "mixup", "cutmix",
+            "cutmix_min", "cutmix_max", "mixup_probability", "mixup_switch_probability",
+            "mixup_mode", "repeated_augmentation", "train_fraction",
         ),
         "student": ("student", "student_layer", "drop_path"),
         "teacher": (
@@ -126,6 +129,13 @@ class ClassificationConfig(LabelledImagesConfig):
         """Whether training images are mixed."""
         return bool(self.mixup or self.cutmix or self.cutmix_max)
 
+    @property
+    def augments(self) -> bool:
+        """Whether training images are read here, and change on their way to the student."""
+        if "data" in self.objects:
+            return False
+        return self.dataset not in SMALL or bool(self.crop_padding or self.flip)
+
     def _check_mixing(self) -> None:
         low, high = self.cutmix_min, self.cutmix_max
         self.require("cutmix_min", 0 <= low < 1 and (low < high or not low), "below cutmix_max")
@@ -152,6 +162,8 @@ class ClassificationConfig(LabelledImagesConfig):
             path = {"data_path"} if datasets[self.dataset].needs_path else set()
             unread = ((every | {"data_path"}) - read - path) | unread_fields(self.dataset)
             self.require_unread(unread, f"dataset {self.dataset}")
+            if not self.augments:
+                self.require_unread({"augment_on_device"}, "neither crop_padding nor flip")
 
     @property
     def needs_teacher(self) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from torch import nn
 
 from vkd.classification.config import ClassificationConfig
+from vkd.data.batch_augmentation import PhotographAugmentation
 from vkd.data.catalogue import SMALL
 from vkd.data.images import Splits
 from vkd.data.photographs import read_photographs
@@ -35,20 +36,30 @@ def read_splits(config: ClassificationConfig, inputs: InputFormat) -> Splits:
                 config.crop_padding,
                 config.flip,
                 config.train_fraction,
+                config.augment_on_device,
             )
         parts = read_photographs(
             PhotographSource.of(config),
             training_transform(
-                inputs, config.augmentation, config.color_jitter, config.flip, config.crop
+                inputs,
+                config.augmentation,
+                config.color_jitter,
+                config.flip,
+                config.crop,
+                config.augment_on_device,
             ),
             evaluation_transform(inputs),
         )
+    augmentation = None
+    if config.augment_on_device:
+        augmentation = PhotographAugmentation(inputs, config.augmentation, config.color_jitter)
     return Splits(
         parts.train,
         parts.validation,
         parts.test,
         inputs,
         parts.classes,
+        augmentation=augmentation,
         readers=parts.readers,
         notes=parts.notes,
     )

@@ -11,12 +11,14 @@ from torch.nn import functional as F
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.distillation import Distillation
 from vkd.classification.mixing import mixed_images, mixed_labels
+from vkd.data.batch_augmentation import BatchAugmentation
 from vkd.methods.method import Signals
 from vkd.store.teacher import Stored
 from vkd.training.task import TrainingModule
 
-# Images, labels and indices; with a store what it adds as well.
-Batch = tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Stored]
+# Images, or ``Drawn`` where they are augmented on the device, labels and indices; with a store what
+# it adds as well.
+Batch = tuple[Any, Tensor, Tensor] | tuple[Any, Tensor, Tensor, Stored]
 # Where the networks were in the states of earlier versions.
 _FORMER_KEYS = {
     "network.student.": "student.",
@@ -36,6 +38,7 @@ class ClassificationModule(TrainingModule):
         config: weights and kinds of the losses.
         num_classes: classes, for mixup.
         distillation: the teacher, and the methods that compare with it; None to train alone.
+        augmentation: finishes the images of a batch; None where they come finished.
     """
 
     def __init__(
@@ -44,8 +47,10 @@ class ClassificationModule(TrainingModule):
         config: ClassificationConfig,
         num_classes: int,
         distillation: Distillation | None = None,
+        augmentation: BatchAugmentation | None = None,
     ) -> None:
         super().__init__()
+        self.augmentation = augmentation
         self.config, self.student, self.distillation = config, student, distillation
         self.methods = nn.ModuleDict(distillation.methods if distillation else {})
         if config.channels_last:
@@ -84,6 +89,8 @@ class ClassificationModule(TrainingModule):
             ValueError: for a batch without what a store of mixed images adds to it.
         """
         images, labels, indices, stored = batch if len(batch) == 4 else (*batch, None)
+        if self.augmentation is not None:
+            images = self.augmentation(images)
         smoothing = self.config.label_smoothing
         if self.config.mixes:
             images, labels = self._mixed(images, labels, stored)

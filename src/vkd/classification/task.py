@@ -6,7 +6,7 @@ from functools import partial
 from typing import cast
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from timm.data.distributed_sampler import RepeatAugSampler
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,7 +61,9 @@ class ClassificationTask(Task):
                 start_from(student, config.student, config.student_checkpoint)
         self._companion: Callable[[Tensor], Stored] | None = None
         distillation = self._distillation(student, objects) if config.needs_teacher else None
-        module = ClassificationModule(student, config, len(self.splits.classes), distillation)
+        module = ClassificationModule(
+            student, config, len(self.splits.classes), distillation, self.splits.augmentation
+        )
         self.steps = [OptimizerStep(module)]
 
     def _distillation(self, student: nn.Module, objects: Objects) -> Distillation:
@@ -95,7 +97,7 @@ class ClassificationTask(Task):
             drop_last=True,
             sampler=self._sampler(),
             classes=len(self.splits.classes),
-            pin_memory=config.pin_memory,
+            pin_memory=config.pins_memory,
             companion=self._companion,
         )
 
@@ -129,6 +131,12 @@ class ClassificationTask(Task):
         if self.config.teacher_store and self.config.needs_teacher:
             found["teacher_store"] = source_of(self.config.teacher_store)
         return found
+
+    def reading_advice(self) -> list[str]:
+        """Return augmentation on the device, where there is one beside the CPU and it is off."""
+        config, device = self.config, PartialState().device.type
+        is_possible = config.augments and not config.augment_on_device and device != "cpu"
+        return ["augmentation on the device (--augment-on-device)"] if is_possible else []
 
     def take_projections(self, projections: Mapping[str, Tensor]) -> dict[str, str]:
         """Take over the matrix ``weight`` (teacher_dim, student_dim), where there is one."""
@@ -215,7 +223,7 @@ def evaluation_loader(
     """Return batches to evaluate on, in order, of images of ``classes``."""
     size = max(config.batch_size, 256)
     return loader(
-        images, size, workers=config.workers, pin_memory=config.pin_memory,
+        images, size, workers=config.workers, pin_memory=config.pins_memory,
         classes=len(classes), lowest=-1,
     )  # fmt: skip
 

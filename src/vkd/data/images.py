@@ -6,11 +6,13 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset, default_collate
-from torchvision.transforms import v2
 
+from vkd.data.batch_augmentation import BatchAugmentation
 from vkd.data.reader import PictureReader
+from vkd.data.workers import loader_of
 from vkd.errors import RunError, UserError
 from vkd.inputs import InputFormat
 
@@ -22,22 +24,29 @@ class Images(Dataset):
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, transform: v2.Transform | None = None
+        self,
+        images: Tensor,
+        labels: Tensor,
+        transform: Callable[[Tensor], Any] | None = None,
     ) -> None:
         self.images, self.labels, self.transform = images, labels, transform
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
-        images, labels, _ = self.__getitems__([index])
-        return images[0], labels[0], index
+    def __getitem__(self, index: int) -> tuple[Any, Tensor, int]:
+        image = self.images[index]
+        return (
+            image if self.transform is None else self.transform(image),
+            self.labels[index],
+            index,
+        )
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitems__(self, indices: list[int]) -> tuple[Any, Tensor, Tensor]:
         chosen = torch.tensor(indices)
-        images = self.images[chosen]
+        images: Any = self.images[chosen]
         if self.transform is not None:
-            images = torch.stack([self.transform(image) for image in images])
+            images = default_collate([self.transform(image) for image in images])
         return images, self.labels[chosen], chosen
 
 
@@ -73,6 +82,8 @@ class Splits:
         classes: names.
         constant: the training images (N, C, H, W) by index, where they are the same in every
             epoch; None where they are augmented, or not in memory.
+        augmentation: finishes batches of training images on their device; None where they come
+            finished.
         readers: of photographs, by train, validation and test, those that are there.
         notes: what was mended, left out or guessed while photographs were read.
     """
@@ -83,6 +94,7 @@ class Splits:
     format: InputFormat
     classes: list[str]
     constant: Tensor | None = None
+    augmentation: BatchAugmentation | None = None
     readers: dict[str, PictureReader] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -91,6 +103,11 @@ class Splits:
         """Channels, height and width of the images."""
         height, width = cast(tuple[int, int], self.format.size)
         return self.format.channels, height, width
+
+    def finished(self, images: Any, device: torch.device) -> Tensor:
+        """Return a batch of training images as a network takes them, on a device."""
+        moved = send_to_device(images, device, non_blocking=device.type == "cuda")
+        return moved if self.augmentation is None else self.augmentation.to(device)(moved)
 
 
 def splits_of(
@@ -163,34 +180,31 @@ def loader(
         UserError: for a label that is none of these.
     """
     whole = images.dataset if isinstance(images, Subset) else images
-    # More processes than batches would start only to wait.
-    rows = len(cast(Sized, images if sampler is None else sampler))
-    workers = min(workers, -(-rows // batch_size))
     collate: Callable[[Any], Any] = partial(
         _checked, isinstance(whole, Images), range(lowest, classes)
     )
-    return DataLoader(
+    return loader_of(
         images,
         batch_size,
+        workers=workers,
+        rows=len(cast(Sized, images if sampler is None else sampler)),
+        pin_memory=pin_memory,
         shuffle=shuffle and sampler is None,
         sampler=sampler,
-        num_workers=workers,
         drop_last=drop_last,
         collate_fn=collate if companion is None else partial(_accompanied, collate, companion),
-        persistent_workers=workers > 0,
-        pin_memory=pin_memory and torch.cuda.is_available(),
     )
 
 
 def _accompanied(
     collate: Callable[[Any], Any], companion: Callable[[Tensor], Any], fetched: Any
-) -> tuple[Tensor, Tensor, Tensor, Any]:
+) -> tuple[Any, Tensor, Tensor, Any]:
     """What was fetched, as a batch with its companion."""
     images, labels, indices = collate(fetched)
     return images, labels, indices, companion(indices)
 
 
-def _checked(is_batch: bool, known: range, fetched: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _checked(is_batch: bool, known: range, fetched: Any) -> tuple[Any, Tensor, Tensor]:
     """What was fetched, as a batch, with labels (N,) that are known."""
     images, labels, indices = fetched if is_batch else default_collate(fetched)
     if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():

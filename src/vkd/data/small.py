@@ -1,12 +1,16 @@
 """Small data sets that are read into memory whole, by name."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from vkd.data.batch_augmentation import SmallAugmentation
 from vkd.data.catalogue import SMALL, reader_of
+from vkd.data.draws import SmallDraw
 from vkd.data.images import Images, Splits
 from vkd.errors import FieldError, UserError
 from vkd.inputs import InputFormat
@@ -20,6 +24,7 @@ def read_small(
     crop_padding: int = 0,
     flip: bool = False,
     train_fraction: float = 1.0,
+    augment_on_device: bool = False,
 ) -> Splits:
     """Read a data set into memory and split it; the split is the same for every seed.
 
@@ -29,6 +34,7 @@ def read_small(
         crop_padding: zero padding in pixels before a random crop of training images.
         flip: mirror half of the training images.
         train_fraction: share of the training split to keep.
+        augment_on_device: only draw crop and flip, for ``Splits.augmentation`` to apply.
 
     Raises:
         FieldError: for padding so wide that a crop could miss the image.
@@ -41,22 +47,26 @@ def read_small(
         place = f"{path} has" if path else f"{name} has"
         raise UserError(f"{place} training images of one and the same grey, {mean:.3g}.")
     _, height, width = train[0].shape[1:]
+    if crop_padding >= min(height, width):
+        raise FieldError(
+            "crop_padding",
+            f"must be below the {min(height, width)} pixels of the images' shorter side, found "
+            f"{crop_padding}; a crop could miss the image.",
+        )
+    black = -mean / std
     steps: list[v2.Transform] = []
     if crop_padding:
-        if crop_padding >= min(height, width):
-            raise FieldError(
-                "crop_padding",
-                f"must be below the {min(height, width)} pixels of the images' shorter side, found "
-                f"{crop_padding}; a crop could miss the image.",
-            )
-        steps.append(v2.RandomCrop((height, width), padding=crop_padding, fill=-mean / std))
+        steps.append(v2.RandomCrop((height, width), padding=crop_padding, fill=black))
     if flip:
         steps.append(v2.RandomHorizontalFlip())
+    transform: Callable[[Tensor], Any] | None = v2.Compose(steps) if steps else None
+    if augment_on_device:
+        transform = SmallDraw((height, width), crop_padding, flip)
 
-    def images_of(part: Part, augment: v2.Transform | None = None) -> Images:
+    def images_of(part: Part, augment: Callable[[Tensor], Any] | None = None) -> Images:
         return Images((part[0] - mean) / std, part[1], augment)
 
-    training = images_of(train, v2.Compose(steps) if steps else None)
+    training = images_of(train, transform)
     return Splits(
         training,
         images_of(validation),
@@ -64,6 +74,7 @@ def read_small(
         InputFormat((mean,), (std,), (height, width)),
         classes,
         None if steps else training.images,
+        SmallAugmentation(crop_padding, black) if augment_on_device else None,
     )
 
 

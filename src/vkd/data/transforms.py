@@ -6,6 +6,7 @@ import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torchvision.transforms import v2
 
+from vkd.data.draws import BLUR_SIDE, SIGMAS, THRESHOLD, PhotographDraw
 from vkd.inputs import InputFormat
 
 # How the networks of the paper, and most others, take photographs.
@@ -20,6 +21,7 @@ def training_transform(
     color_jitter: float = 0.0,
     flip: bool = True,
     crop: str = "random",
+    on_device: bool = False,
 ) -> v2.Transform:
     """Return a crop, flip and colour changes.
 
@@ -30,6 +32,8 @@ def training_transform(
         flip: mirror half of the images.
         crop: ``random`` takes 8 to 100 % of the area and resizes it; ``simple`` resizes the shorter
             side and crops at random, with 4 pixels of reflection.
+        on_device: crop, and only draw the rest: items are ``Drawn``, which a batch's
+            ``PhotographAugmentation`` finishes.
 
     Source: DeiT III's 3-augment, as in the release of the paper.
     """
@@ -41,13 +45,15 @@ def training_transform(
     if crop == "simple":
         resize = v2.Resize(min(size), interpolation=interpolation)
         steps = [resize, v2.RandomCrop(size, padding=4, padding_mode="reflect")]
+    if on_device:
+        return v2.Compose([*steps, PhotographDraw(augmentation, color_jitter, flip)])
     if flip:
         steps.append(v2.RandomHorizontalFlip())
     if augmentation == "three-augment":
         one_of = [
             v2.Grayscale(3),
-            v2.RandomSolarize(threshold=128, p=1.0),
-            v2.GaussianBlur(kernel_size=9, sigma=(0.1, 2.0)),
+            v2.RandomSolarize(THRESHOLD, p=1.0),
+            v2.GaussianBlur(BLUR_SIDE, SIGMAS),
         ]
         steps.append(v2.RandomChoice(one_of))
     if color_jitter:

@@ -15,6 +15,7 @@ from torchvision.ops import box_convert
 
 from vkd.data.pictures import open_picture
 from vkd.data.unreadable import Unreadable
+from vkd.data.workers import loader_of
 from vkd.detection.categories import Categories
 from vkd.detection.identifiers import OriginalIds
 
@@ -141,17 +142,14 @@ def detection_loader(
 
     Memory is pinned where there is CUDA. Shuffled batches leave out an incomplete last one.
     """
-    # More processes than batches would start only to wait.
-    workers = min(workers, -(-len(images) // batch_size))
-    return DataLoader(
+    return loader_of(
         images,
         batch_size,
+        workers=workers,
+        pin_memory=pin_memory,
         shuffle=shuffle,
-        num_workers=workers,
         drop_last=shuffle,
         collate_fn=_as_lists,
-        persistent_workers=workers > 0,
-        pin_memory=pin_memory and torch.cuda.is_available(),
     )
 
 

@@ -105,7 +105,7 @@ class DetectionTask(Task):
     def _loader(self, split: str, shuffle: bool = False) -> DataLoader:
         config = self.config
         return detection_loader(
-            self.splits[split], config.batch_size, shuffle, config.workers, config.pin_memory
+            self.splits[split], config.batch_size, shuffle, config.workers, config.pins_memory
         )
 
     def evaluate(

@@ -164,14 +164,17 @@ class GenerationTask(Task):
         sampler = ViewSampler(images, config.seed) if isinstance(images, Views) else None
         return loader(
             images, config.batch_size, shuffle=True, workers=config.workers, sampler=sampler,
-            drop_last=True, pin_memory=config.pin_memory,
+            drop_last=True, pin_memory=config.pins_memory,
             classes=len(self.splits.classes), companion=self._companion,
         )  # fmt: skip
 
     def validation_loader(self) -> DataLoader:
         """Return batches of real images to measure with."""
-        classes, workers = len(self.splits.classes), self.config.workers
-        return loader(self.splits.validation, 500, workers=workers, classes=classes, lowest=-1)
+        config = self.config
+        return loader(
+            self.splits.validation, 500, workers=config.workers, pin_memory=config.pins_memory,
+            classes=len(self.splits.classes), lowest=-1,
+        )  # fmt: skip
 
     def evaluate(
         self, predict: Predict, batches: DataLoader, accelerator: Accelerator

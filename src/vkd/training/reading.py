@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from vkd.errors import RunError, UserError
 
@@ -34,6 +34,22 @@ def read(batches: Iterable[Batch]) -> Iterator[Batch]:
             told = _told(error)
             raise told from (None if told is error else error)
         yield batch
+
+
+@runtime_checkable
+class DrawsAnew(Protocol):
+    """A data set whose workers, which outlive an epoch, get new random numbers from this process.
+
+    So those of a run that is resumed draw what those of one that was never interrupted draw.
+    """
+
+    def reseed(self) -> None: ...
+
+
+def reseed(dataset: object) -> None:
+    """Give the workers of a data set new random numbers, before an epoch; of others do nothing."""
+    if isinstance(dataset, DrawsAnew):
+        dataset.reseed()
 
 
 @contextmanager

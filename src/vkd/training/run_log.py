@@ -17,12 +17,15 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from vkd.training.checkpoint import read_records, write_whole
 from vkd.training.extra_log import ExtraLog, RunShape
 from vkd.training.trackers import Trackers
 
 _log = logging.getLogger("vkd")
+# Of an epoch's record, beside losses and metrics.
+_PACE = ("images_per_second", "waiting")
 
 
 class RunLog:
@@ -66,9 +69,10 @@ class RunLog:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[terms]}"),
+                MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                TimeRemainingColumn(table_column=Column(no_wrap=True)),
+                # Of the columns the one that goes on in a second line.
+                TextColumn("{task.fields[terms]}", table_column=Column()),
                 console=Console(stderr=True),
             )
             self._bar.start()
@@ -125,7 +129,7 @@ class RunLog:
             self._updates.append(record)
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Write the ``record`` of an epoch: epoch, lr, train terms and validation metrics."""
+        """Write the ``record`` of an epoch: lr, train terms, validation metrics and speed."""
         if not self.enabled:
             return
         _append(self.folder / "metrics.jsonl", json.dumps(record) + "\n")
@@ -137,6 +141,7 @@ class RunLog:
         values = {"lr": record["lr"]}
         for part in ("train", "validation"):
             values |= {f"{part}/{name}": value for name, value in record.get(part, {}).items()}
+        values |= {name: record[name] for name in _PACE}
         self.trackers.log(values, record["epoch"])
         self._show(record)
 
@@ -144,7 +149,8 @@ class RunLog:
         terms = " ".join(f"{name} {value:.4g}" for name, value in record["train"].items())
         found, metric = record.get("validation", {}), self.shape.metric
         score = f" {metric} {found[metric]:.2f}" if metric in found else ""
-        line = f"{terms}{score} lr {record['lr']:.2e}"
+        pace = f"{record['images_per_second']:.4g} images/s waiting {record['waiting']:.0%}"
+        line = f"{terms}{score} lr {record['lr']:.2e} {pace}"
         title = f"epoch {record['epoch']}/{self.shape.epochs}"
         if self._bar is not None:
             self._bar.update(self._bar_task, description=title, terms=line)

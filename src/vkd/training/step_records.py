@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from vkd.training.pace import Pace
+
 
 class StepRecorder:
     """Makes the records of ``steps.jsonl``; values are read from the device only for these.
 
     Args:
         every: updates between records; 0 for none.
-        images: images of an update, over all processes.
+        images: images of a batch, over all processes.
     """
 
     def __init__(self, every: int, images: int) -> None:
@@ -26,7 +28,7 @@ class StepRecorder:
 
     def start(self) -> None:
         """Begin to measure time anew, at an epoch's start."""
-        self._began, self._waited, self._updates = perf_counter(), 0.0, 0
+        self.epoch, self._last = Pace(), Pace()
 
     def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Yield ``batches`` and measure the time that they take to come."""
@@ -37,7 +39,8 @@ class StepRecorder:
                 batch = next(iterator)
             except StopIteration:
                 return
-            self._waited += perf_counter() - began
+            for pace in (self.epoch, self._last):
+                pace.add(self.images, perf_counter() - began)
             yield batch
 
     def _is_due(self, update: int) -> bool:
@@ -64,10 +67,9 @@ class StepRecorder:
         loss scale; ``waiting`` the share of time spent on loading since the last record;
         ``memory_gb`` the most memory so far, of the GPU or else of the process.
         """
-        self._updates += 1
         if not self._is_due(update):
             return None
-        seconds = perf_counter() - self._began
+        self._last.stop()
         names = list(terms)
         norm = torch.stack([part.float() for part in self._norms]).norm()
         *values, total = torch.stack([*terms.values(), norm.to(terms[names[0]])]).tolist()
@@ -76,12 +78,12 @@ class StepRecorder:
             "terms": dict(zip(names, values, strict=True)),
             "lr": optimizer.param_groups[0]["lr"],
             "gradient_norm": total,
-            "images_per_second": float(f"{self.images * self._updates / seconds:.5g}"),
-            "waiting": round(self._waited / seconds, 4),
+            "images_per_second": self._last.images_per_second,
+            "waiting": self._last.waiting,
             "memory_gb": round(_memory() / 1e9, 3),
         }
         self._norms.clear()
-        self.start()
+        self._last = Pace()
         return found
 
 

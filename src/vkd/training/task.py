@@ -238,6 +238,10 @@ class Task(ABC):
         """Return a picture of what the model does, for the report."""
         return None
 
+    def reading_advice(self) -> list[str]:
+        """Return what in the recipe would make its data come faster, with flags; for a hint."""
+        return []
+
     def check_health(self, terms: dict[str, float], metrics: dict[str, float]) -> str:
         """Return what is wrong with an epoch's mean loss ``terms`` and ``metrics``; or nothing."""
         return ""

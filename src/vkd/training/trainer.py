@@ -32,8 +32,10 @@ from vkd.training.checkpoint import (
 )
 from vkd.training.extra_log import ExtraLog, RunShape
 from vkd.training.means import Means
+from vkd.training.moving import moved
 from vkd.training.optimization import create_optimizer, create_schedule
-from vkd.training.reading import read, watching_workers
+from vkd.training.pace import WaitingHint, worker_advice
+from vkd.training.reading import read, reseed, watching_workers
 from vkd.training.run_log import RunLog
 from vkd.training.start import Start, load_moments
 from vkd.training.step_records import StepRecorder
@@ -97,7 +99,9 @@ class Trainer:
         self.schedules = [
             create_schedule(o, config, lr, self.updates_per_epoch) for o in optimizers
         ]
-        self._recorder = StepRecorder(config.log_every, images)
+        self._recorder = StepRecorder(config.log_every, images // config.accumulation)
+        advice = worker_advice(config.workers, accelerator.device) + task.reading_advice()
+        self._hint = WaitingHint(advice)
 
     def begin(self, start: Start) -> list[str]:
         """Keep ``start`` as the first state of the run, for ``fit(resume=True)`` to go on from.
@@ -149,6 +153,7 @@ class Trainer:
                 record: dict[str, Any] = {"epoch": progress.epoch, "updates": progress.updates}
                 record |= {"lr": self.optimizers[0].param_groups[0]["lr"], "train": terms}
                 record["measures"] = self._measures
+                record |= self._pace()
                 last = progress.epoch == config.epochs
                 # Before anything is measured, as metrics may fail on what is not finite.
                 fault = _non_finite(terms) or self._broken_weights()
@@ -229,7 +234,9 @@ class Trainer:
         terms, measures = Means(), Means()
         rates = []
         self._recorder.start()
-        for batch in self._recorder.timed(read(self.train_batches)):
+        reseed(self.train_batches.dataset)
+        batches = moved(read(self.train_batches), self.accelerator.device)
+        for batch in self._recorder.timed(batches):
             rates.append(self.optimizers[0].param_groups[0]["lr"])
             found = self._train_step(batch, progress)
             terms.add(found)
@@ -244,9 +251,19 @@ class Trainer:
             log.step()
         progress.epoch += 1
         means = terms.reduced(self.accelerator)
+        # Read back, and so after the epoch's last step on a device, too.
+        self._recorder.epoch.stop()
         means["loss"] = sum(means.values())
         self._measures = {"lr": fmean(rates)} | measures.reduced(self.accelerator)
         return means
+
+    def _pace(self) -> dict[str, float]:
+        """Images a second of an epoch that has just ended, and the processes' mean waiting."""
+        pace = self._recorder.epoch
+        self._hint.add(pace)
+        waiting = torch.tensor(pace.waiting, device=self.accelerator.device)
+        mean = self.accelerator.reduce(waiting, "mean").item()
+        return {"images_per_second": pace.images_per_second, "waiting": round(mean, 4)}
 
     def _average(self, progress: Progress) -> None:
         """Add the weights after an update to their average."""
@@ -372,6 +389,11 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         cpu=on_cpu,  # without a GPU, accelerate joins torchrun's processes only then
         mixed_precision=precision,
         gradient_accumulation_steps=config.accumulation,
-        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=config.seed),
+        dataloader_config=DataLoaderConfiguration(
+            use_seedable_sampler=True,
+            data_seed=config.seed,
+            # Of pinned memory the host waits for no copy; MPS has none.
+            non_blocking=available["cuda"] and not on_cpu,
+        ),
         step_scheduler_with_optimizer=False,
     )
