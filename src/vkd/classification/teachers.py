@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.distillation import TeacherSizes
 from vkd.classification.names import logit_order
+from vkd.data.catalogue import PHOTOGRAPHS
 from vkd.data.fingerprint import Fingerprint, holds_the_same
 from vkd.data.images import Splits
 from vkd.errors import FieldError, as_user_error, reason_of
@@ -35,6 +36,8 @@ _DECISIVE = (
     "dataset", "train_fraction", "input_size", "crop_padding", "flip", "augmentation",
     "color_jitter", "teacher", "teacher_layer",
 )  # fmt: skip
+# What else decides them for photographs, with its value in stores of earlier versions.
+_DECISIVE_FOR_PHOTOGRAPHS = {"decoder": "exact"}
 
 
 def teacher_of(
@@ -195,8 +198,10 @@ def describe_store(
 ) -> StoreDescription:
     """Return what a store for a recipe holds; see ``StoreDescription``."""
     count = len(cast(Sized, splits.train))
-    made_by = {name: value for name, value in vars(config).items() if name in _DECISIVE}
-    ordered = {name: made_by[name] for name in _DECISIVE}
+    names = [*_DECISIVE]
+    if config.dataset in PHOTOGRAPHS and "data" not in config.objects:
+        names += _DECISIVE_FOR_PHOTOGRAPHS
+    ordered = {name: vars(config)[name] for name in names}
     # Stores of earlier versions have no such entry; theirs is none.
     if "data" in config.objects:
         ordered["data"] = config.objects["data"]
@@ -209,7 +214,7 @@ def _store(config: ClassificationConfig, splits: Splits) -> DiskTeacher:
     found = store.description
     expected = describe_store(config, splits, found.views, found.seed, found.dtype)
     for name, value in expected.recipe.items():
-        before = found.recipe.get(name)
+        before = found.recipe.get(name, _DECISIVE_FOR_PHOTOGRAPHS.get(name))
         if value != before:
             raise FieldError(
                 "teacher_store",
