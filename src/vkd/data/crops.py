@@ -10,13 +10,15 @@ from collections.abc import Callable
 import torch
 from PIL import Image
 from torch.nn import functional as F
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_modes_mapping
-from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
+from torchvision.transforms.v2.functional import pil_to_tensor, to_image
 
 from vkd.data.pictures import OpenedPicture
 
-Crop = Callable[[OpenedPicture], Image.Image]
+# A step from an opened picture to an image that transforms take.
+Crop = Callable[[OpenedPicture], Image.Image | tv_tensors.Image]
 Box = tuple[int, int, int, int]
 
 # A decoder that shrinks blurs otherwise than a resize; half of what it leaves must be resized yet.
@@ -47,7 +49,7 @@ class RandomPart:
         self.size, self.interpolation = size, interpolation
         self._draw = v2.RandomResizedCrop(size, scale)
 
-    def __call__(self, picture: OpenedPicture) -> Image.Image:
+    def __call__(self, picture: OpenedPicture) -> tv_tensors.Image:
         """Return a part of a picture that is not decoded yet."""
         width, height = picture.size
         drawn = self._draw.make_params([torch.empty(1, height, width, device="meta")])
@@ -66,7 +68,7 @@ class WholeResized:
     def __init__(self, side: int, interpolation: str) -> None:
         self.side, self.interpolation = side, interpolation
 
-    def __call__(self, picture: OpenedPicture) -> Image.Image:
+    def __call__(self, picture: OpenedPicture) -> tv_tensors.Image:
         """Return a picture that is not decoded yet."""
         width, height = picture.size
         shorter = min(width, height)
@@ -76,8 +78,8 @@ class WholeResized:
 
 def resized_part(
     picture: OpenedPicture, box: Box, size: tuple[int, int], interpolation: str
-) -> Image.Image:
-    """Return a part of a picture, decoded as small as allows and resized.
+) -> tv_tensors.Image:
+    """Return a part of a picture as bytes (C, H, W), decoded as small as allows and resized.
 
     Args:
         picture: not decoded yet.
@@ -96,17 +98,17 @@ def resized_part(
     x, y = int(edges[0]), int(edges[1])
     part = image.crop((x, y, -int(-edges[2] // 1), -int(-edges[3] // 1)))
     inside = (edges[0] - x, edges[1] - y, edges[2] - x, edges[3] - y)
-    return part.resize(size[::-1], _pillow_mode(interpolation), inside)
+    return to_image(part.resize(size[::-1], _pillow_mode(interpolation), inside))
 
 
-def _resized(image: Image.Image, size: tuple[int, int], interpolation: str) -> Image.Image:
+def _resized(image: Image.Image, size: tuple[int, int], interpolation: str) -> tv_tensors.Image:
     is_fast = torch.backends.cpu.get_cpu_capability() in _FAST_PROCESSORS
     if not is_fast or interpolation not in _TORCH_MODES:
-        return image.resize(size[::-1], _pillow_mode(interpolation))
+        return to_image(image.resize(size[::-1], _pillow_mode(interpolation)))
     # Bytes by pixel, as Pillow has them and as torch is fastest.
     pixels = pil_to_tensor(image)[None]
     found = F.interpolate(pixels, size, mode=interpolation, align_corners=False, antialias=True)
-    return to_pil_image(found[0])
+    return tv_tensors.Image(found[0])
 
 
 def _pillow_mode(interpolation: str) -> Image.Resampling:

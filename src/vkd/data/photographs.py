@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from vkd.data.catalogue import PHOTOGRAPHS, reader_of
@@ -28,10 +29,10 @@ class Photographs(Dataset):
 
     Args:
         reader: the pictures.
-        transform: makes a tensor of a PIL image.
+        transform: makes a tensor of an image.
         substitute: True in training.
         max_corrupt: unreadable images to skip before ``RunError``.
-        crop: makes a PIL image of an opened picture, before ``transform``.
+        crop: makes of an opened picture what ``transform`` gets.
 
     Raises:
         RunError: when there are more unreadable images.
@@ -64,7 +65,7 @@ class Photographs(Dataset):
         image, label = found
         return self.transform(image), label, place
 
-    def _open(self, index: int) -> tuple[Image.Image, int]:
+    def _open(self, index: int) -> tuple[Image.Image | tv_tensors.Image, int]:
         source, label = self.reader[index]
         state = torch.get_rng_state()
         try:

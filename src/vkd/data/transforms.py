@@ -74,6 +74,8 @@ def training_changes(
         steps.append(v2.RandomCrop(size, padding=4, padding_mode="reflect"))
     if flip:
         steps.append(v2.RandomHorizontalFlip())
+    if augmentation != "none" or color_jitter:
+        steps.append(v2.ToPILImage())  # whose colours are rounded, where torch cuts them off
     if augmentation == "three-augment":
         one_of = [
             v2.Grayscale(3),
