@@ -96,7 +96,9 @@ class OpenedPicture:
     @cached_property
     def _whole(self) -> Image.Image:
         self._image.load()
-        image = _converted(self._image, self._mode, self._name)
+        # A conversion copies, even to the same mode.
+        is_ready = bool(self.shrinks) and self._image.mode == self._mode
+        image = self._image if is_ready else _converted(self._image, self._mode, self._name)
         return _turned(image, _orientation(self._image))
 
 
