@@ -3,7 +3,9 @@
     python benchmarks/start.py [--rounds N]
 
 Every command runs in a process of its own, all of them in turns. The baseline is a process that
-imports torch and timm and does nothing. Training is that of the recipe digits with a teacher that
+imports torch and timm, up to the moment when it has: like the first step it is told by the process
+itself, as what torch does at the end of a process belongs to neither. Answers are timed to the end
+of their process. Training is that of the recipe digits with a teacher that
 is ready, and of its teacher alone; the first step is reached when the trainer is about to take it,
 which this script finds by taking its place.
 """
@@ -42,21 +44,31 @@ main(sys.argv[1:])
 
 
 def seconds_of(*words: str) -> float:
-    """Return how long a Python process with these arguments runs."""
+    """Return how long ``vkd`` with these arguments runs."""
     began = time.time()
-    subprocess.run([sys.executable, *words], capture_output=True, env=_surroundings())
+    subprocess.run([sys.executable, "-m", "vkd", *words], capture_output=True, env=_surroundings())
     return time.time() - began
+
+
+def seconds_to_end(code: str, *words: str) -> float:
+    """Return how long a Python process takes to the time that its code prints last."""
+    began = time.time()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        capture_output=True, text=True, check=True, env=_surroundings(),
+    )  # fmt: skip
+    return float(done.stdout.split()[-1]) - began
+
+
+def seconds_to_import(code: str) -> float:
+    """Return how long a Python process takes until it has imported what ``code`` says."""
+    return seconds_to_end(f"{code}\nimport time\nprint(time.time())")
 
 
 def seconds_to_step(*words: str) -> float:
     """Return how long ``vkd`` takes to be about to take its first step."""
     with tempfile.TemporaryDirectory() as folder:
-        began = time.time()
-        done = subprocess.run(
-            [sys.executable, "-c", STEP, *words, "--output", f"{folder}/run", "--device", "cpu"],
-            capture_output=True, text=True, check=True, env=_surroundings(),
-        )  # fmt: skip
-    return float(done.stdout.split()[-1]) - began
+        return seconds_to_end(STEP, *words, "--output", f"{folder}/run", "--device", "cpu")
 
 
 def _surroundings() -> dict[str, str]:
@@ -80,10 +92,9 @@ def measure(rounds: int) -> dict[str, float]:
         teacher = trained_teacher(Path(folder) / "teacher")
         every: dict[str, list[float]] = {}
         for turn in range(rounds + 1):
-            found = {BASELINE: seconds_of("-c", BASELINE)}
-            found["import vkd"] = seconds_of("-c", "import vkd")
+            found = {code: seconds_to_import(code) for code in (BASELINE, "import vkd")}
             for name, words in COMMANDS.items():
-                found[name] = seconds_of("-m", "vkd", *words)
+                found[name] = seconds_of(*words)
             found["first step alone"] = seconds_to_step("train", "digits-teacher")
             words = ["train", "digits", "--teacher-checkpoint", teacher]
             found["first step distilled"] = seconds_to_step(*words)
