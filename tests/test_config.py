@@ -88,8 +88,9 @@ def test_every_field_is_read(task):
 
 UNREAD = {
     "digits": (
-        "input_size", "crop", "evaluation_crop", "augmentation", "color_jitter", "max_corrupt",
-        "data_path", "image_folder", "validation_fraction", "image_column", "label_column",
+        "input_size", "crop", "decoder", "evaluation_crop", "augmentation", "color_jitter",
+        "max_corrupt", "data_path", "image_folder", "validation_fraction", "image_column",
+        "label_column",
     ),
     "folder": (
         "crop_padding", "train_fraction", "image_folder", "image_column", "label_column",
@@ -99,7 +100,7 @@ UNREAD = {
     "table": ("train_fraction",),
 }  # fmt: skip
 OTHER = {
-    "input_size": 32, "crop": "simple", "evaluation_crop": 0.9,
+    "input_size": 32, "crop": "simple", "decoder": "exact", "evaluation_crop": 0.9,
     "augmentation": "three-augment", "color_jitter": 0.3, "max_corrupt": 3,
     "data_path": "somewhere", "crop_padding": 2, "train_fraction": 0.5,
     "image_folder": "elsewhere", "validation_fraction": 0.3, "image_column": "img",

@@ -259,3 +259,16 @@ def test_a_store_of_a_teacher_that_was_retrained_is_refused(folder_store, tmp_pa
         train(folder_store, tmp_path / "run", show=False)
     with pytest.raises(UserError, match="other weights of the teacher"):
         cache(replace(folder_store, teacher_store=""), tmp_path / "store", views=1, show=False)
+
+
+def test_a_store_of_one_decoder_is_refused_with_another(folder_store, tmp_path):
+    exact = replace(folder_store, decoder="exact")
+    with pytest.raises(UserError, match="store has decoder 'fast', the recipe 'exact'"):
+        train(exact, tmp_path / "run", show=False)
+    file = tmp_path / "store" / "store.json"
+    former = json.loads(file.read_text())
+    del former["recipe"]["decoder"]  # as stores of earlier versions are
+    file.write_text(json.dumps(former))
+    with pytest.raises(UserError, match="store has decoder 'exact', the recipe 'fast'"):
+        train(folder_store, tmp_path / "run", show=False)
+    assert train(exact, tmp_path / "run", show=False)["loss"] > 0

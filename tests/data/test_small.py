@@ -1,8 +1,13 @@
 """Small data sets: splits that do not leak, and batches with indices."""
 
-import torch
+from importlib import util
 
-from vkd.data import small
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from vkd.data import digits, small
 from vkd.data.images import loader
 from vkd.data.small import read_small
 
@@ -20,6 +25,21 @@ def test_digits_split_is_stratified_and_does_not_leak():
         torch.testing.assert_close(share, torch.full((10,), 0.1), atol=0.01, rtol=0)
     assert abs(splits.train.images.mean()) < 1e-5
     assert abs(splits.train.images.std() - 1) < 1e-5
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_digits_are_scikit_learns_in_the_order_of_its_split(is_there, monkeypatch):
+    if not is_there:  # as where packages are no folders
+        monkeypatch.setattr(digits, "find_spec", lambda name: util.spec_from_loader(name, None))
+    images, labels = load_digits(return_X_y=True)
+    rest, test = train_test_split(range(1797), test_size=0.5, stratify=labels, random_state=0)
+    train, validation = train_test_split(rest, test_size=0.2, stratify=labels[rest], random_state=0)
+    *parts, classes = digits.read()
+    assert classes == list("0123456789")
+    for (found, found_labels), rows in zip(parts, (train, validation, test), strict=True):
+        expected = torch.from_numpy(images[rows]).float().reshape(-1, 1, 8, 8) / 16
+        assert torch.equal(found, expected)
+        assert torch.equal(found_labels, torch.from_numpy(labels[rows]))
 
 
 def test_batches_carry_the_indices_of_their_images():

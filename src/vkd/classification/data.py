@@ -7,11 +7,18 @@ from torch import nn
 from vkd.classification.config import ClassificationConfig
 from vkd.data.batch_augmentation import PhotographAugmentation
 from vkd.data.catalogue import SMALL
+from vkd.data.crops import whole
 from vkd.data.images import Splits
 from vkd.data.photographs import read_photographs
 from vkd.data.small import read_small
 from vkd.data.sources import PhotographSource
-from vkd.data.transforms import IMAGENET, evaluation_transform, training_transform
+from vkd.data.transforms import (
+    IMAGENET,
+    evaluation_transform,
+    training_changes,
+    training_crop,
+    training_transform,
+)
 from vkd.errors import as_user_error
 from vkd.inputs import InputFormat
 from vkd.models.factory import published_config
@@ -38,17 +45,16 @@ def read_splits(config: ClassificationConfig, inputs: InputFormat) -> Splits:
                 config.train_fraction,
                 config.augment_on_device,
             )
+        is_fast = config.decoder == "fast"
+        transform = (training_changes if is_fast else training_transform)(
+            inputs, config.augmentation, config.color_jitter, config.flip, config.crop,
+            config.augment_on_device,
+        )  # fmt: skip
         parts = read_photographs(
             PhotographSource.of(config),
-            training_transform(
-                inputs,
-                config.augmentation,
-                config.color_jitter,
-                config.flip,
-                config.crop,
-                config.augment_on_device,
-            ),
+            transform,
             evaluation_transform(inputs),
+            training_crop(inputs, config.crop) if is_fast else whole,
         )
     augmentation = None
     if config.augment_on_device:

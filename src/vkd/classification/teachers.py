@@ -10,6 +10,7 @@ from vkd.classification.config import ClassificationConfig
 from vkd.classification.distillation import TeacherSizes
 from vkd.classification.mixing import MixingRule, PairMixing
 from vkd.classification.names import logit_order
+from vkd.data.catalogue import PHOTOGRAPHS
 from vkd.data.images import Splits
 from vkd.errors import FieldError, as_user_error, reason_of
 from vkd.inputs import InputAdapter, InputFormat
@@ -38,6 +39,7 @@ _DECISIVE_LATER: dict[str, Any] = {
     "crop": "random", "mixup": 0.0, "cutmix": 0.0, "cutmix_min": 0.0, "cutmix_max": 0.0,
     "mixup_probability": 1.0, "mixup_switch_probability": 0.5,
 }  # fmt: skip
+_DECISIVE_FOR_PHOTOGRAPHS = {"decoder": "exact"}
 
 
 def teacher_of(
@@ -210,7 +212,9 @@ def _teacher_format(network: nn.Module, inputs: dict) -> InputFormat | None:
 
 def store_contents(config: ClassificationConfig, splits: Splits) -> Contents:
     """Return what a store for a recipe holds."""
-    return Contents(config, splits, _DECISIVE, _DECISIVE_LATER, config.mixes)
+    is_decoded = config.dataset in PHOTOGRAPHS and "data" not in config.objects
+    later = _DECISIVE_LATER | (_DECISIVE_FOR_PHOTOGRAPHS if is_decoded else {})
+    return Contents(config, splits, _DECISIVE, later, config.mixes)
 
 
 def pair_mixing(

@@ -38,7 +38,7 @@ class Drawn(NamedTuple):
 
 
 class PhotographDraw:
-    """Draws flip, 3-augment and changes of colour of a PIL image, and hands over its 8-bit pixels.
+    """Draws flip, 3-augment and changes of colour of an image, and hands over its 8-bit pixels.
 
     Args:
         augmentation: ``three-augment`` or ``none``.
@@ -52,11 +52,11 @@ class PhotographDraw:
         self._jitter = v2.ColorJitter(color_jitter, color_jitter, color_jitter)
         self.jitters = color_jitter > 0
 
-    def __call__(self, image: Image.Image) -> Drawn:
+    def __call__(self, image: Image.Image | torch.Tensor) -> Drawn:
         """Return the pixels (3, H, W), uint8, and a number for each of ``PHOTOGRAPH_COLUMNS``."""
         mirrored = float(self.flip and _is_mirrored())
         row = [mirrored, *self._one_of_three(), *self._colours()]
-        return Drawn(functional.pil_to_tensor(image), torch.tensor(row))
+        return Drawn(functional.to_image(image).as_subclass(torch.Tensor), torch.tensor(row))
 
     def _one_of_three(self) -> tuple[int, float]:
         """The kind, and the blur's deviation."""

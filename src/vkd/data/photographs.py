@@ -7,10 +7,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from vkd.data.catalogue import PHOTOGRAPHS, reader_of
-from vkd.data.pictures import open_picture
+from vkd.data.crops import Crop, whole
+from vkd.data.pictures import opened_picture
 from vkd.data.reader import PictureReader, sorted_names
 from vkd.data.shares import hold_out, relabelled
 from vkd.data.sources import Opened, PhotographSource
@@ -27,9 +29,10 @@ class Photographs(Dataset):
 
     Args:
         reader: the pictures.
-        transform: makes a tensor of a PIL image.
+        transform: makes a tensor of an image.
         substitute: True in training.
         max_corrupt: unreadable images to skip before ``RunError``.
+        crop: makes of an opened picture what ``transform`` gets.
 
     Raises:
         RunError: when there are more unreadable images.
@@ -41,8 +44,9 @@ class Photographs(Dataset):
         transform: v2.Transform,
         substitute: bool = False,
         max_corrupt: int = 100,
+        crop: Crop = whole,
     ) -> None:
-        self.reader, self.transform = reader, transform
+        self.reader, self.transform, self.crop = reader, transform, crop
         self.substitute = substitute
         self.unreadable = Unreadable(len(reader), max_corrupt, reader.source)
 
@@ -61,9 +65,16 @@ class Photographs(Dataset):
         image, label = found
         return self.transform(image), label, place
 
-    def _open(self, index: int) -> tuple[Image.Image, int]:
+    def _open(self, index: int) -> tuple[Image.Image | tv_tensors.Image, int]:
         source, label = self.reader[index]
-        return open_picture(source, name=self.reader.filename(index)), label
+        state = torch.get_rng_state()
+        try:
+            with opened_picture(source, name=self.reader.filename(index)) as picture:
+                return self.crop(picture), label
+        except UserError:
+            # An unreadable picture draws no random numbers, whenever it is found so.
+            torch.set_rng_state(state)
+            raise
 
 
 @dataclass
@@ -88,13 +99,17 @@ class PhotographParts:
 
 
 def read_photographs(
-    source: PhotographSource, train_transform: v2.Transform, evaluation: v2.Transform
+    source: PhotographSource,
+    train_transform: v2.Transform,
+    evaluation: v2.Transform,
+    train_crop: Crop = whole,
 ) -> PhotographParts:
     """Return the splits of a source, whose labels are those of the training split's classes.
 
     Args:
         source: where they are.
         train_transform, evaluation: of the training images, and of all others.
+        train_crop: of the training images, before their transform.
 
     Raises:
         UserError: if there is nothing to read, or a split has classes that training has not.
@@ -109,7 +124,7 @@ def read_photographs(
     validation = evaluated("validation" if "validation" in opened.readers else "test")
     test = evaluated("test") if "test" in opened.readers else validation
     return PhotographParts(
-        None if train is None else Photographs(train, train_transform, True, most),
+        None if train is None else Photographs(train, train_transform, True, most, train_crop),
         validation,
         test,
         validation.reader.classes,

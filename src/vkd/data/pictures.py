@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,6 +49,73 @@ def picture_suffixes() -> frozenset[str]:
     )
 
 
+class OpenedPicture:
+    """A picture whose header is read, and whose pixels are decoded when they are asked for.
+
+    Args:
+        image: as Pillow opened it.
+        mode: RGB or L, of what is decoded.
+        name: for messages.
+
+    Attributes:
+        shrinks: by what it can be shrunk while it is decoded: 2, 4 and 8 for a JPEG picture of
+            colours or greys; nothing for others.
+    """
+
+    def __init__(self, image: Image.Image, mode: str, name: str) -> None:
+        self._image, self._mode, self._name = image, mode, name
+        self.shrinks: tuple[int, ...] = ()
+        if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+            is_upright = _orientation(image) == 1
+            # What is turned begins at its other end, where a pixel must not be cut.
+            self.shrinks = tuple(
+                s for s in (2, 4, 8) if is_upright or not any(side % s for side in image.size)
+            )
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(width, height) as viewers show it."""
+        if not self.shrinks:
+            return self._whole.size
+        width, height = self._image.size
+        return (height, width) if _orientation(self._image) >= 5 else (width, height)
+
+    def decoded(self, shrink: int = 1) -> Image.Image:
+        """Return the whole picture as viewers show it; see ``open_picture``.
+
+        Args:
+            shrink: 1, or one of ``shrinks``: pixel x of the result then covers the picture's from
+                ``shrink * x`` on, and the last one may go beyond the edge. Afterwards there is no
+                other size of it.
+        """
+        if shrink > 1:
+            width, height = self._image.size
+            self._image.draft(self._image.mode, (width // shrink, height // shrink))
+        return self._whole
+
+    @cached_property
+    def _whole(self) -> Image.Image:
+        self._image.load()
+        # A conversion copies, even to the same mode.
+        is_ready = bool(self.shrinks) and self._image.mode == self._mode
+        image = self._image if is_ready else _converted(self._image, self._mode, self._name)
+        return _turned(image, _orientation(self._image))
+
+
+@contextmanager
+def opened_picture(
+    source: Path | BinaryIO, mode: str = "RGB", name: str = ""
+) -> Iterator[OpenedPicture]:
+    """Open a picture and read its header; all as in ``open_picture``.
+
+    Raises:
+        UserError: also for whatever goes wrong while it is open.
+    """
+    name = name or str(source)
+    with _decoding(source, name), _opened(source) as image:
+        yield OpenedPicture(image, mode, name)
+
+
 def open_picture(source: Path | BinaryIO, mode: str = "RGB", name: str = "") -> Image.Image:
     """Return a picture as viewers show it.
 
@@ -66,14 +133,8 @@ def open_picture(source: Path | BinaryIO, mode: str = "RGB", name: str = "") -> 
         UserError: if there is no such file, or it is no readable picture of at most
             ``MOST_PIXELS``.
     """
-    name = name or str(source)
-    with _decoding(source, name):
-        image = _opened(source)
-        try:
-            image.load()
-            return _turned(_converted(image, mode, name), _orientation(image))
-        finally:
-            image.close()
+    with opened_picture(source, mode, name) as picture:
+        return picture.decoded()
 
 
 def picture_size(source: Path | BinaryIO, name: str = "") -> tuple[int, int]:

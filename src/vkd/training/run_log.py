@@ -7,21 +7,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
-from typing import Any
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Column
+from typing import TYPE_CHECKING, Any
 
 from vkd.training.checkpoint import read_records, write_whole
 from vkd.training.extra_log import ExtraLog, RunShape
 from vkd.training.trackers import Trackers
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _log = logging.getLogger("vkd")
 # Of an epoch's record, beside losses and metrics.
@@ -66,15 +59,7 @@ class RunLog:
 
     def __enter__(self) -> "RunLog":
         if self.show and sys.stderr.isatty():
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(table_column=Column(no_wrap=True)),
-                TimeRemainingColumn(table_column=Column(no_wrap=True)),
-                # Of the columns the one that goes on in a second line.
-                TextColumn("{task.fields[terms]}", table_column=Column()),
-                console=Console(stderr=True),
-            )
+            self._bar = _progress_bar()
             self._bar.start()
             total, done = (self.shape.steps * n for n in (self.shape.epochs, self.first_epoch))
             self._bar_task = self._bar.add_task("training", total=total, completed=done, terms="")
@@ -159,6 +144,29 @@ class RunLog:
             seconds = round(left * (self.shape.epochs - record["epoch"]))
             left = timedelta(seconds=min(seconds, int(timedelta.max.total_seconds())))
             print(f"{title} {line} left {left}", file=sys.stderr)
+
+
+def _progress_bar() -> "Progress":
+    # Here, as most runs write to a file or a pipe, and have none.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Column
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        # Of the columns the one that goes on in a second line.
+        TextColumn("{task.fields[terms]}", table_column=Column()),
+        console=Console(stderr=True),
+    )
 
 
 def _append(file: Path, text: str) -> None:

@@ -17,7 +17,6 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration, DistributedType, set_seed
 from timm.utils import ModelEmaV3
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.tensor import DTensor
 
 from vkd.config import TrainingConfig
@@ -340,6 +339,9 @@ class Trainer:
         set_seed(self.config.seed + 1000 * progress.rollbacks, device_specific=True)
 
     def _save_weights(self) -> None:
+        # Here, as the first step need not wait for it.
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
         # All processes take part, as each may hold a shard.
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         states: list[dict[str, Any]] = [
