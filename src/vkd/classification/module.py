@@ -79,11 +79,14 @@ class ClassificationModule(TrainingModule):
             smoothing = 0.0
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
+        # First, as what it takes to compute is free again before the student keeps its maps.
+        distillation = self.distillation
+        taught = None if distillation is None else distillation.teacher(images, indices)
         logits = self.student(images)
         label_logits, taught_logits = logits if isinstance(logits, tuple) else (logits, logits)
         terms = {}
-        if self.distillation is not None:
-            signals = self.distillation.signals(images, taught_logits, labels, indices)
+        if distillation is not None and taught is not None:
+            signals = distillation.signals(taught, taught_logits, labels, indices)
             terms = self._distilled(signals)
         terms["label"] = self._label_loss(label_logits.float(), labels, smoothing)
         return terms

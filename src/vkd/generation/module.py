@@ -61,11 +61,13 @@ class DiscriminatorModule(TrainingModule):
         both = torch.cat([images, generated])
         if self.config.diff_augment:
             both = diff_augment(both)
+        # First, as what it takes to compute is free again before the discriminator keeps its maps.
+        seen = both[: len(images)]
+        output = None if self.teacher is None else self.teacher(seen, indices)
         logits, features = self.discriminator(both, torch.cat([labels, drawn]))
         real, fake = logits.chunk(2)
         terms = {"real": F.relu(1 - real).mean(), "fake": F.relu(1 + fake).mean()}
-        if self.method is not None and self.teacher is not None:
-            output = self.teacher(both[: len(images)], indices)
+        if self.method is not None and output is not None:
             signals = Signals(
                 student_features=features[: len(images)],
                 teacher_features=output.only,
