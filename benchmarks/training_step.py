@@ -9,11 +9,14 @@ Every row has a process of its own; in each round all take a step in turn. The r
 step with its projection (``torch.nn.utils.parametrizations.orthogonal``, by its defaults) and with
 the loss and its terms read at every step. Rows of memory are the process's largest size, or that of
 its tensors on CUDA. ``results/training_step.json`` and ``.md`` keep all of it.
+
+torchdistill is measured where it is installed: ``pip install --no-deps torchdistill``.
 """
 
 import argparse
 import importlib.util
 import json
+import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -62,6 +65,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small networks and images")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
     flags = parser.parse_args()
+    if flags.rounds < 1:
+        parser.error(f"--rounds must be at least 1, found {flags.rounds}")
+    if flags.batch_size < 4 or flags.batch_size % 2:
+        # Mixing takes pairs, and whitening several samples.
+        parser.error(f"--batch-size must be even and at least 4, found {flags.batch_size}")
     names = flags.pairs.split(",")
     for name in names:
         if name not in PAIRS:
@@ -69,6 +77,7 @@ def main() -> None:
     device = flags.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler complains where there is no GPU
     made_of = environment()
     title = f"deit and biggan batch {flags.batch_size}, vidt a quarter; {flags.rounds} rounds"
     lines = ["# A training step, side by side", "", " · ".join(made_of.values()), "", title]

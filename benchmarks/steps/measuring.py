@@ -1,5 +1,6 @@
 """Seconds and memory of rows, each in a process of its own, which take their steps in turn."""
 
+import logging
 import multiprocessing
 import resource
 import sys
@@ -22,6 +23,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED = ["torch.profiler", "timm.task", "vkd.api.cache"]
 PRELOADED += [f"vkd.{task}.task" for task in ("classification", "detection", "generation")]
 CUDA_STEPS = 10
+SLOW = {"release", "release-projection", "torchdistill"}
 MIB = 2**20
 
 
@@ -49,16 +51,18 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
 def measured(pair: Pair, names: list[str], rounds: int) -> dict[str, Measured]:
     """Return the rows of a pair by name.
 
-    All take a step to warm up; in each round after that every row takes its turn.
+    All take a step to warm up; in each round after that every row takes its turn, but those that
+    are ``SLOW`` only in the first two.
     """
     with ExitStack() as stack:
         processes = {name: stack.enter_context(_process()) for name in names}
         for name, process in processes.items():
             process.submit(_build, pair, name).result()
         taken: dict[str, list[float]] = {name: [] for name in names}
-        for _ in range(rounds + 1):
+        for number in range(rounds + 1):
             for name, process in processes.items():
-                taken[name].append(process.submit(_take).result())
+                if name not in SLOW or number <= 2:
+                    taken[name].append(process.submit(_take).result())
         return {
             name: Measured(taken[name][1:], *process.submit(_memory).result())
             for name, process in processes.items()
@@ -67,7 +71,12 @@ def measured(pair: Pair, names: list[str], rounds: int) -> dict[str, Measured]:
 
 def _process() -> ProcessPoolExecutor:
     CONTEXT.set_forkserver_preload(PRELOADED)
-    return ProcessPoolExecutor(1, CONTEXT)
+    return ProcessPoolExecutor(1, CONTEXT, initializer=_quieten)
+
+
+def _quieten() -> None:
+    # Notes about made images and random weights are no news here.
+    logging.getLogger("vkd").setLevel(logging.ERROR)
 
 
 # What a process has built: its row's step, its device, and the memory before the first step.

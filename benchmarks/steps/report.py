@@ -40,9 +40,9 @@ class Goal(NamedTuple):
 
 
 def ratios(rows: Rows, name: str, *others: str) -> list[float]:
-    """Return a row's seconds as a share of the sum of others', round by round."""
-    sums = [sum(parts) for parts in zip(*(rows[other].seconds for other in others), strict=True)]
-    return [own / other for own, other in zip(rows[name].seconds, sums, strict=True)]
+    """Return a row's seconds as a share of the sum of others', for each round that all took."""
+    every = [rows[row].seconds for row in (name, *others)]
+    return [own / sum(parts) for own, *parts in zip(*every, strict=False)]
 
 
 def goals_of(rows: Rows) -> list[Goal]:

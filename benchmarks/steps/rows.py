@@ -80,6 +80,11 @@ def network(pair: Pair) -> Step:
     return own_step(pair)
 
 
+def network_bfloat16(pair: Pair) -> Step:
+    """Our step with the teacher's network in bfloat16."""
+    return own_step(pair, teacher_precision="bfloat16")
+
+
 def store(pair: Pair) -> Step:
     """Our step with a store of the teacher's outputs."""
     return own_step(pair, teacher_store=str(pair.folder / "store"), **UNMIXED)
@@ -134,6 +139,7 @@ ROWS: dict[str, Callable[[Pair], Step]] = {
     "student": student,
     "teacher": teacher,
     "network": network,
+    "network-bfloat16": network_bfloat16,
     "store": store,
     "release": release,
     "timm": rivals.timm_task,

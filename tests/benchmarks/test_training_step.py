@@ -45,6 +45,7 @@ def pair(steps, tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_the_command_measures_every_row_and_names_what_is_left_out(tmp_path):
     command = [
         sys.executable, "training_step.py", "--quick", "--rounds", "2", "--batch-size", "4",
@@ -139,3 +140,20 @@ def test_the_teacher_is_done_before_the_student_keeps_anything(pair, name):
         module.register_forward_hook(lambda *_, part=part: order.append(part))
     step()
     assert [part for part in order if part in ("student", "teacher")] == ["teacher", "student"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--pairs", "deit-xl"], "--pairs must be of deit-ti, deit-s"),
+        (["--rounds", "0"], "--rounds must be at least 1, found 0"),
+        (["--batch-size", "5"], "--batch-size must be even and at least 4, found 5"),
+    ],
+)
+def test_flags_that_cannot_be_are_told(steps, monkeypatch, capsys, flags, message):
+    import training_step
+
+    monkeypatch.setattr(sys, "argv", ["training_step.py", *flags])
+    with pytest.raises(SystemExit):
+        training_step.main()
+    assert message in capsys.readouterr().err
