@@ -446,3 +446,15 @@ def test_a_hugging_face_model_of_text_learns():
     found = distiller(**batch)
     assert found.loss.isfinite()
     assert found.teacher_logits is None
+
+
+def test_the_teacher_runs_before_the_student():
+    order = []
+    student, teacher = nn.Linear(4, 6), nn.Linear(4, 8)
+    distiller = vkd.Distiller(
+        student, teacher, student_layer="", teacher_layer="", example=torch.randn(2, 4)
+    )
+    student.register_forward_hook(lambda *_: order.append("student"))
+    teacher.register_forward_hook(lambda *_: order.append("teacher"))
+    distiller(torch.randn(5, 4))
+    assert order == ["teacher", "student"]

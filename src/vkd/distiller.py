@@ -175,9 +175,10 @@ class Distiller(nn.Module):
                 f"{'neither' if images is None else 'both'}."
             )
         batch: Any = inputs if images is None else images
+        # First, as what it takes to compute is free again before the student keeps its maps.
+        outputs = [teacher(batch, indices) for teacher in self.teachers]
         output = call(self.student, batch)
         features = {layer: self._pool(tap.take()) for layer, tap in self._taps.items()}
-        outputs = [teacher(batch, indices) for teacher in self.teachers]
         terms = []
         for pair, loss in zip(self._pairs, self.losses.values(), strict=True):
             theirs = outputs[pair.teacher].features[pair.teacher_layer]

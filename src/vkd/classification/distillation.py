@@ -10,8 +10,7 @@ from vkd.errors import as_user_error
 from vkd.features import FeatureTap, Pool, pooling
 from vkd.methods.build import build_method, check_signals
 from vkd.methods.method import Method, Signals, Sizes
-from vkd.store.teacher import Stored
-from vkd.teacher import Teacher
+from vkd.teacher import Teacher, TeacherOutput
 from vkd.training.task import Objects
 
 
@@ -54,23 +53,17 @@ class Distillation:
     is_mixed: bool
 
     def signals(
-        self,
-        images: Tensor,
-        student_logits: Tensor,
-        labels: Tensor,
-        indices: Tensor,
-        stored: Stored | None = None,
+        self, output: TeacherOutput, student_logits: Tensor, labels: Tensor, indices: Tensor
     ) -> Signals:
         """Return what the methods see of a batch that the student has just seen.
 
         Args:
-            images: (N, C, H, W), as the student took them.
+            output: the teacher's, for the same images.
             student_logits: (N, classes).
             labels: (N,), or (N, classes) where images are mixed.
             indices: (N,), rows of a store where the teacher is one.
             stored: the teacher's outputs, where they come with the batch.
         """
-        output = self.teacher(images, indices) if stored is None else stored.output
         return Signals(
             student_features=None if self.tap is None else self.pool(self.tap.take()),
             teacher_features=output.only,

@@ -14,6 +14,7 @@ from vkd.classification.mixing import mixed_images, mixed_labels
 from vkd.data.batch_augmentation import BatchAugmentation
 from vkd.methods.method import Signals
 from vkd.store.teacher import Stored
+from vkd.teacher import TeacherOutput
 from vkd.training.task import TrainingModule
 
 # Images, or ``Drawn`` where they are augmented on the device, labels and indices; with a store what
@@ -97,12 +98,22 @@ class ClassificationModule(TrainingModule):
             smoothing = 0.0
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
+        # First, as what it takes to compute is free again before the student keeps its maps.
+        taught = self._taught(images, indices, stored)
         logits = self.student(images)
         label_logits, taught_logits = logits if isinstance(logits, tuple) else (logits, logits)
         signals = None
-        if self.distillation is not None:
-            signals = self.distillation.signals(images, taught_logits, labels, indices, stored)
+        if self.distillation is not None and taught is not None:
+            signals = self.distillation.signals(taught, taught_logits, labels, indices)
         return self._compared(label_logits, labels, smoothing, signals)
+
+    def _taught(
+        self, images: Tensor, indices: Tensor, stored: Stored | None
+    ) -> TeacherOutput | None:
+        """The teacher's outputs; None without one."""
+        if self.distillation is None:
+            return None
+        return self.distillation.teacher(images, indices) if stored is None else stored.output
 
     def _terms(
         self, logits: Tensor, labels: Tensor, smoothing: float, signals: Signals | None

@@ -89,7 +89,9 @@ class DetectionModule(TrainingModule):
         images, mask = pad_images(batch["images"])
         if config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        if self.token_loss is None or self.teacher is None:
+        # First, as what it takes to compute is free again before the student keeps its maps.
+        target_tokens = None if self.teacher is None else self.teacher(images, mask)
+        if self.token_loss is None:
             outputs = self.student(images, mask)
         else:
             outputs = self.student(images, mask, with_tokens=True)
@@ -102,8 +104,7 @@ class DetectionModule(TrainingModule):
         terms = _weighted(losses, config)
         if config.token_label_weight:
             terms["patch"] = config.token_label_weight * token_label_loss(outputs, targets)
-        if self.token_loss is not None and self.teacher is not None:
-            target_tokens = self.teacher(images, mask)
+        if self.token_loss is not None and target_tokens is not None:
             feature = self.token_loss(outputs["tokens"], target_tokens)
             terms["feature"] = config.feature_weight * feature
         return terms

@@ -72,14 +72,16 @@ class DiscriminatorModule(TrainingModule):
             both = diff_augment(both)
         if self.config.channels_last:
             both = both.contiguous(memory_format=torch.channels_last)
+        # First, as what it takes to compute is free again before the discriminator keeps its maps.
+        output = None
+        if stored is not None:
+            output, indices = stored.output, indices % self.samples
+        elif self.teacher is not None:
+            output = self.teacher(both[: len(images)], indices)
         logits, features = self.discriminator(both, torch.cat([labels, drawn]))
         real, fake = logits.chunk(2)
         terms = {"real": F.relu(1 - real).mean(), "fake": F.relu(1 + fake).mean()}
-        if self.method is not None and self.teacher is not None:
-            if stored is None:
-                output = self.teacher(both[: len(images)], indices)
-            else:
-                output, indices = stored.output, indices % self.samples
+        if self.method is not None and output is not None:
             signals = Signals(
                 student_features=features[: len(images)],
                 teacher_features=output.only,
