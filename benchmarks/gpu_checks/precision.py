@@ -1,0 +1,75 @@
+"""The loss of the digits recipe in half precision, step by step, against that in float32."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from gpu_checks.context import Context, UnavailableError
+from gpu_checks.rows import Row, limited, measured
+from gpu_checks.small_images import SmallImages, Student, taught
+from vkd.data.small import read_small
+
+_STEPS = 100
+# Of the loss in float32, on average over the steps.
+LIMIT = 0.05
+
+
+def check(context: Context) -> Iterator[Row]:
+    """Yield the mean and the largest deviation of each precision that the device has."""
+    images, what = digits(context)
+    teacher = taught(images, "cnn_digits", context.sized(10, 1), 64)
+    steps = context.sized(_STEPS, 10)
+    exact = Student(context, "digits", images, teacher).train(steps)
+    yield measured(
+        f"float32, loss after {steps} steps",
+        exact[-1].item(),
+        "",
+        note=f"{what}; {exact[0]:.3g} before",
+    )
+    for dtype in (torch.bfloat16, torch.float16):
+        name = str(dtype).removeprefix("torch.")
+        rows = deviation(context, dtype, images, teacher, exact)
+        yield from context.part(f"{name}, {steps} steps", rows)
+
+
+def digits(context: Context) -> tuple[SmallImages, str]:
+    """Return scikit-learn's digits, or where it is missing images that are made, and a name."""
+    try:
+        found = SmallImages.of(read_small("digits"), context.device)
+    except ModuleNotFoundError as error:
+        return _made(context.device), f"made images, as {error.name} is not installed"
+    return found, "scikit-learn's digits"
+
+
+def _made(device: torch.device) -> SmallImages:
+    """Ten pictures of 8 x 8, each many times with noise."""
+    random = torch.Generator().manual_seed(0)
+    pictures = torch.randn(10, 1, 8, 8, generator=random)
+    labels = torch.arange(720) % 10
+    images = pictures[labels] + torch.randn(720, 1, 8, 8, generator=random)
+    part = images.to(device), labels.to(device)
+    return SmallImages(part, part, [str(number) for number in range(10)])
+
+
+def deviation(
+    context: Context,
+    dtype: torch.dtype,
+    images: SmallImages,
+    teacher: object,
+    exact: Tensor,
+) -> Iterator[Row]:
+    """Yield how far the losses are from ``exact`` ones, as shares of these."""
+    if dtype == torch.float16:
+        context.require_cuda()
+    if dtype == torch.bfloat16 and context.half != dtype:
+        raise UnavailableError("the device has no bfloat16")
+    name = str(dtype).removeprefix("torch.")
+    student = Student(context, "digits", images, teacher, dtype)
+    found = student.train(len(exact))
+    shares = ((found - exact).abs() / exact).double()
+    scale = student.step.scaler.get_scale()
+    note = f"scale of gradients {scale:g} at the end" if dtype == torch.float16 else ""
+    what = f"{name}, deviation of the loss over {len(exact)} steps"
+    yield limited(f"{what}, mean", shares.mean().item(), LIMIT, note=note)
+    yield measured(f"{what}, largest", shares.max().item(), "", note=f"step {shares.argmax() + 1}")
