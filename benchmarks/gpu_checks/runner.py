@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 
 import torch
 
@@ -21,8 +22,9 @@ from gpu_checks.context import Context, Settings
 from gpu_checks.rows import Outcome, Row, failed, skipped
 
 _LEAST_SECONDS = 5.0
-# For the device's start, and to end in good order.
-_GRACE = 10.0
+_PATIENCE = 60.0
+# To end in good order.
+_GRACE = 4.0
 _DONE = None
 
 
@@ -45,7 +47,7 @@ class Result:
         """``failed`` if a row is, ``skipped`` if all are, else ``passed`` or ``measured``."""
         found = {row.outcome for row in self.rows}
         order: tuple[Outcome, ...] = ("failed", "passed", "measured", "skipped")
-        return next(outcome for outcome in order if outcome in found)
+        return next((outcome for outcome in order if outcome in found), "skipped")
 
 
 def run(checks: list[Check], settings: Settings, seconds: float) -> list[Result]:
@@ -62,11 +64,10 @@ def run(checks: list[Check], settings: Settings, seconds: float) -> list[Result]
         result = Result(check)
         left = end - began - _GRACE
         if left < _LEAST_SECONDS:
-            result.rows.append(
-                skipped("all of it", f"no time was left of {seconds / 60:g} minutes")
-            )
+            reason = f"no time was left of {seconds / 60:g} minutes"
+            result.rows.append(skipped("the whole check", reason))
         else:
-            result.rows += _run_apart(processes, check, settings, min(check.seconds, left))
+            result.rows += _run_apart(processes, check, settings, left)
         result.seconds = time.monotonic() - began
         print(f"{check.title}: {result.outcome} in {result.seconds:.0f} s", flush=True)
         results.append(result)
@@ -74,29 +75,32 @@ def run(checks: list[Check], settings: Settings, seconds: float) -> list[Result]
 
 
 def _run_apart(
-    processes: multiprocessing.context.BaseContext,
-    check: Check,
-    settings: Settings,
-    seconds: float,
+    processes: BaseContext, check: Check, settings: Settings, left: float
 ) -> Iterator[Row]:
     """Yield a check's rows as they come, and one that says how it ended if it was not well."""
+    seconds = min(check.seconds, left)
+    # Parts begin in time; one that is long under way is waited for.
+    end = time.monotonic() + min(check.seconds + _PATIENCE, left)
     ours, theirs = processes.Pipe(duplex=False)
     process = processes.Process(target=_child, args=(check, settings, seconds, theirs))
     process.start()
     theirs.close()
-    end = time.monotonic() + seconds + _GRACE / 2
     try:
         while ours.poll(max(0.0, end - time.monotonic())):
             row = ours.recv()
             if row is _DONE:
                 return
             yield row
-        yield failed("its end", f"stopped after {seconds:.0f} s, in the midst of a part")
+        if left > check.seconds + _PATIENCE:
+            what = f"hangs, or is far too slow: stopped {_PATIENCE:g} s after its {seconds:g} s"
+            yield failed("what comes after the last row", what)
+        else:
+            yield skipped("what comes after the last row", "no time was left: stopped in its midst")
     except EOFError:
         process.join(_GRACE)
-        yield failed("its end", f"the process ended with code {process.exitcode}")
+        yield failed("what comes after the last row", f"the process ended with {process.exitcode}")
     finally:
-        process.join(_GRACE / 5)
+        process.join(_GRACE / 2)
         process.kill()
         process.join()
         ours.close()
@@ -115,6 +119,6 @@ def _rows(check: Check, settings: Settings, seconds: float) -> Iterator[Row]:
     context = Context(settings, seconds)
 
     def every() -> Iterator[Row]:
-        yield from import_module(f"gpu_checks.{check.name}").check(context)
+        yield from import_module(check.module).check(context)
 
-    yield from context.part("all of it", every())
+    yield from context.part("the whole check", every())

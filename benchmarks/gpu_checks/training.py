@@ -1,85 +1,91 @@
 """The training step of DeiT-Ti with RegNetY-160, and how much of the device's arithmetic it uses.
 
-The utilisation counts three forward passes of the student, and one of a teacher that is run, in
-operations of two for each multiply-add, over the measured time, over the device's peak.
+Model FLOP utilisation (MFU): three forward passes of the student, and one of a teacher that is run,
+at two operations for each multiply-add, over the measured time, over the device's peak. Stored
+outputs lie in memory: bringing them from disk is the loader's work, as it is for images.
 """
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
-from torch import nn
 
 from gpu_checks.context import Context
 from gpu_checks.modules import Step, Work, classifier, classifier_teacher
 from gpu_checks.peak import peak_of
 from gpu_checks.rows import Baseline, Row, measured
 
-_ROWS = 4096  # of the store, which are read over and over
+# Returns what to train on a batch of that size, with its multiply-adds for an image.
+Way = Callable[[Context, int], tuple[Work, float]]
 
 
 def check(context: Context) -> Iterator[Row]:
-    """Yield the device's peak, then the rows of each batch size."""
+    """Yield the device's peak, then each way to train at each batch size."""
     rate, source = peak_of(context)
     kind = str(context.half).removeprefix("torch.")
     yield measured(f"peak of dense products in {kind}", rate / 1e12, "TFLOP/s", note=source)
     for size in context.sized((256, 512), (8, 16)):
-        yield from context.part(f"batch {size}", steps(context, size, rate))
-
-
-def steps(context: Context, size: int, rate: float) -> Iterator[Row]:
-    """Yield milliseconds and utilisation of the student alone, with a store, with the network."""
-    with tempfile.TemporaryDirectory() as name:
         baseline = None
-        for what, work, macs in _works(context, size, Path(name)):
-            step = Step(context, work, context.half)
-            taken = context.seconds({what: step})[what]
-            share = 100 * 2 * macs * size / taken / rate
-            memory = context.peak_memory(step)
-            parts = (f"MFU {share:.1f} %", f"{size / taken:,.0f} images/s", memory)
-            note = ", ".join(part for part in parts if part)
-            yield measured(f"batch {size}, {what}", 1e3 * taken, "ms", baseline, note)
-            baseline = baseline or Baseline("student alone", 1e3 * taken)
+        for name, way in WAYS.items():
+            what = f"batch {size}, {name}"
+            for row in context.part(what, step(context, what, way, size, rate, baseline)):
+                if way is student_alone and row.value is not None:
+                    baseline = Baseline(name, row.value)
+                yield row
 
 
-def _works(context: Context, size: int, folder: Path) -> Iterator[tuple[str, Work, float]]:
-    """What to train, with its multiply-adds for an image."""
+def step(
+    context: Context, what: str, way: Way, size: int, rate: float, baseline: Baseline | None
+) -> Iterator[Row]:
+    """Yield the milliseconds of a step, with its utilisation and memory."""
+    work, macs = way(context, size)
+    run = Step(context, work, context.half)
+    taken = context.seconds({what: run})[what]
+    share = 100 * 2 * macs * size / taken / rate
+    parts = (f"MFU {share:.1f} %", f"{size / taken:,.0f} images/s", context.peak_memory(run))
+    note = ", ".join(part for part in parts if part)
+    yield measured(what, 1e3 * taken, "ms", baseline, note)
+
+
+def student_alone(context: Context, size: int) -> tuple[Work, float]:
+    """Return the student without a teacher."""
+    work = classifier(context, size)
+    return work, 3 * _macs(work.module.get_submodule("student"), work)
+
+
+def with_stored_outputs(context: Context, size: int) -> tuple[Work, float]:
+    """Return the student with a teacher's outputs for the batch, which are found by index."""
+    from vkd.models import last_layer
+    from vkd.teacher import MemoryTeacher, NetworkTeacher
+
+    alone, macs = student_alone(context, size)
+    network = classifier_teacher(context)
+    teacher = NetworkTeacher(network, last_layer(network))
+    # Runs at the first step, and lets the network go.
+    stored = MemoryTeacher(teacher, alone.batch[0].cpu(), batch_size=32)
+    return classifier(context, size, stored)._replace(batch=alone.batch), macs
+
+
+def with_the_network(
+    context: Context, size: int, layout: torch.memory_format = torch.contiguous_format
+) -> tuple[Work, float]:
+    """Return the student with a teacher that runs in the step."""
+    teacher = classifier_teacher(context).to(memory_format=layout)
+    fields = {"channels_last": layout == torch.channels_last}
+    work = classifier(context, size, teacher, **fields)
+    return work, 3 * _macs(work.module.get_submodule("student"), work) + _macs(teacher, work)
+
+
+def _macs(network: torch.nn.Module, work: Work) -> float:
+    """Multiply-adds of a network for an image, counted on the CPU."""
     from vkd.models.cost import model_cost
 
-    work = classifier(context, size)
-    image = work.batch[0][:1].cpu()
-    student = 3 * model_cost(work.module.get_submodule("student"), image)["macs"]
-    yield "student alone", work, student
-    # The network comes last, so that it takes no memory of the others; the former work goes.
-    teacher = classifier_teacher(context)
-    theirs = model_cost(teacher, image)["macs"]
-    stored = stored_teacher(context, folder, teacher)
-    work = classifier(context, size, stored)
-    rows = torch.arange(size, device=context.device) % stored.description.rows
-    yield "VkD with the store", work._replace(batch=(*work.batch[:2], rows)), student
-    work = classifier(context, size, teacher)
-    yield "VkD with the network", work, student + theirs
+    return model_cost(network.cpu(), work.batch[0][:1].cpu())["macs"]
 
 
-def stored_teacher(context: Context, folder: Path, teacher: nn.Module) -> Any:
-    """Return a store on disk of rows as wide as a teacher's outputs, of drawn numbers."""
-    from vkd.models import last_layer
-    from vkd.store import DiskTeacher, file_of, open_store, write_rows
-    from vkd.store_description import StoreDescription
-    from vkd.teacher import NetworkTeacher, TeacherOutput, widths_of
-
-    network = NetworkTeacher(teacher, last_layer(teacher))
-    shape = context.sized((3, 224, 224), (1, 8, 8))
-    widths, classes = widths_of(network(torch.zeros(2, *shape)))
-    network.close()
-    assert classes is not None
-    count = context.sized(_ROWS, 32)
-    names = [str(number) for number in range(classes)]
-    description = StoreDescription(count, 1, 0, "float16", names)
-    open_store(folder / "store", description)
-    features = {layer: torch.randn(count, width) for layer, width in widths.items()}
-    outputs = TeacherOutput(features, torch.randn(count, classes))
-    write_rows(file_of(folder / "store", 0), outputs, "float16")
-    return DiskTeacher(folder / "store")
+WAYS: dict[str, Way] = {
+    "student alone": student_alone,
+    "VkD with stored outputs": with_stored_outputs,
+    "VkD with the network": with_the_network,
+    "VkD with the network, channels last": partial(with_the_network, layout=torch.channels_last),
+}
