@@ -1,5 +1,6 @@
 """What a check is given: device, sizes, time, and what to do about parts that cannot be run."""
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -69,6 +70,13 @@ class Context:
         if not self.has_cuda:
             raise UnavailableError("needs CUDA")
 
+    def require(self, dtype: torch.dtype) -> None:
+        """Raise ``UnavailableError`` for numbers that the device does not compute with."""
+        if dtype == torch.float16:
+            self.require_cuda()
+        if dtype == torch.bfloat16 and self.half != dtype:
+            raise UnavailableError("the device has no bfloat16")
+
     def part(self, what: str, rows: Iterable[Row]) -> Iterator[Row]:
         """Yield the rows of a part; where it cannot be run or fails, a row that says so.
 
@@ -80,6 +88,10 @@ class Context:
             yield skipped(what, "no time was left")
             return
         try:
+            if self.has_cuda:
+                # What an earlier part left in cycles would count as this one's memory.
+                gc.collect()
+                torch.cuda.empty_cache()
             yield from rows
         except UnavailableError as reason:
             yield skipped(what, str(reason))
@@ -92,8 +104,6 @@ class Context:
             yield skipped(what, "does not fit into the device's memory")
         except Exception as error:
             yield failed(what, one_line(error))
-        if self.has_cuda:
-            torch.cuda.empty_cache()
 
     def seconds(
         self, runs: Mapping[str, Callable[[], object]], at_least: float = 0.6

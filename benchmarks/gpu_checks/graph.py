@@ -17,8 +17,8 @@ from gpu_checks.modules import classifier_teacher
 from gpu_checks.rows import Baseline, Row, limited, measured
 from vkd.models import create_model, last_layer
 
-# The algorithms of products and convolutions, and the order of sums, may differ.
-LOSS, WEIGHTS = 1e-3, 1e-3
+# The order of sums may differ; that of weights is a share of how far they moved.
+LOSS, WEIGHTS = 1e-3, 1e-2
 _WARM_UP, _STEPS = 3, 10
 
 
@@ -46,8 +46,7 @@ class Steps:
         self.autocast = partial(
             torch.autocast, kind, dtype, enabled=dtype != torch.float32, cache_enabled=False
         )
-        # A graph cannot count steps on the host. No momentum of the second order, which would
-        # blow up rounding where gradients are tiny.
+        # Adam's kind would blow up rounding where gradients are tiny.
         self.optimizer = torch.optim.SGD(distiller.parameters(), lr=1e-2, momentum=0.9)
         self.loss = torch.zeros((), device=self.images.device)
 
@@ -72,6 +71,7 @@ class Steps:
 def compared(context: Context, dtype: torch.dtype, name: str) -> Iterator[Row]:
     """Yield the errors of losses and weights after some steps, then the times of a step."""
     distiller = _distiller(context)
+    start = _flat(distiller)
     eager = Steps(distiller, _batch(context, 0), dtype)
     captured = Steps(_twin(distiller, context), _batch(context, 0), dtype)
     replay = capture(context, captured)
@@ -87,11 +87,12 @@ def compared(context: Context, dtype: torch.dtype, name: str) -> Iterator[Row]:
             losses[way].append(steps.loss.clone())
     found, expected = (torch.stack(losses[way]) for way in ("captured", "eager"))
     off = relative_error(found, expected)
-    moved = relative_error(*(_flat(steps.distiller) for steps in (captured, eager)))
+    moved, expected = (_flat(steps.distiller) - start for steps in (captured, eager))
+    apart = relative_error(moved, expected)
     if not context.has_cuda:
         raise UnavailableError("needs CUDA; the steps themselves run")
     yield limited(f"{name}, losses of {_STEPS} replays against eager", off, LOSS)
-    yield limited(f"{name}, weights after {_STEPS} replays against eager", moved, WEIGHTS)
+    yield limited(f"{name}, weights after {_STEPS} replays against eager", apart, WEIGHTS)
     taken = context.seconds({"eager": eager, "captured": replay})
     baseline = Baseline("eager", 1e3 * taken["eager"])
     yield measured(f"{name}, a step, eager", baseline.value, "ms")

@@ -1,18 +1,21 @@
-"""The loss of the digits recipe in half precision, step by step, against that in float32."""
+"""The loss of the digits recipe in half precision, step by step, against that in float32.
+
+The teacher's outputs are those of float32 in all.
+"""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from gpu_checks.context import Context, UnavailableError
+from gpu_checks.context import Context
 from gpu_checks.rows import Row, limited, measured
 from gpu_checks.small_images import SmallImages, Student, taught
 from vkd.data.small import read_small
 
 _STEPS = 100
 # Of the loss in float32, on average over the steps.
-LIMIT = 0.05
+LIMIT = 0.1
 
 
 def check(context: Context) -> Iterator[Row]:
@@ -60,10 +63,7 @@ def deviation(
     exact: Tensor,
 ) -> Iterator[Row]:
     """Yield how far the losses are from ``exact`` ones, as shares of these."""
-    if dtype == torch.float16:
-        context.require_cuda()
-    if dtype == torch.bfloat16 and context.half != dtype:
-        raise UnavailableError("the device has no bfloat16")
+    context.require(dtype)
     name = str(dtype).removeprefix("torch.")
     student = Student(context, "digits", images, teacher, dtype)
     found = student.train(len(exact))

@@ -77,7 +77,7 @@ def found_at_all(context: Context) -> Iterator[Row]:
         raises = _WAITS in str(error)
     else:
         raises = False
-    yield held("what waits is found", len(found) == 1 and raises, "reading a value")
+    yield held("what waits is found", bool(found) and raises, "reading a value")
 
 
 def never_waits(context: Context, what: str, step: Callable[[], object]) -> Row:
@@ -111,10 +111,7 @@ def classification(
     context: Context, what: str, dtype: torch.dtype, fields: dict[str, float] | None = None
 ) -> Iterator[Row]:
     """Yield the row of a distilled classifier's step."""
-    if dtype == torch.float16:
-        context.require_cuda()
-    if dtype == torch.bfloat16 and context.half != dtype:
-        raise UnavailableError("the device has no bfloat16")
+    context.require(dtype)
     work = classifier(context, 8, classifier_teacher(context), **(fields or {}))
     yield never_waits(context, what, Step(context, work, dtype))
 

@@ -92,9 +92,9 @@ def test_every_check_runs_quickly_on_the_cpu(tmp_path, fashion_mnist):
 
 @pytest.mark.slow
 def test_what_needs_a_missing_package_is_skipped_by_its_name(tmp_path, fashion_mnist):
-    done, content, page = quick(
-        tmp_path / "gpu", "--fashion-mnist", fashion_mnist, hidden=BEYOND, folder=tmp_path
-    )
+    names = "attention,projection,waiting,detectors,precision,fashion_mnist"
+    flags = ("--only", names, "--fashion-mnist", fashion_mnist)
+    done, content, page = quick(tmp_path / "gpu", *flags, hidden=BEYOND, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     checks = {
         name: {row["what"]: row for row in check["rows"]}
@@ -111,18 +111,7 @@ def test_what_needs_a_missing_package_is_skipped_by_its_name(tmp_path, fashion_m
     assert interval["note"] == "no interval, as scipy is not installed"
     # The rest runs.
     assert content["checks"]["projection"]["outcome"] == "passed"
-    assert content["checks"]["training"]["outcome"] == "measured"
     assert any("inference" in what and row["value"] for what, row in checks["detectors"].items())
-
-
-def test_a_failure_is_told_and_ends_with_1(tmp_path):
-    done, content, page = quick(
-        tmp_path / "gpu", "--only", "projection", hidden={"vkd.projection"}, folder=tmp_path
-    )
-    assert done.returncode == 1
-    assert content["checks"]["projection"]["outcome"] == "failed"
-    assert "FAILED  projection: " in done.stdout
-    assert "**FAILED**" in page
 
 
 CHECKS = {
@@ -133,35 +122,34 @@ CHECKS = {
     "well": "yield limited('error', 0.5, 1.0)",
 }
 RUN = """
-import json, sys
-from dataclasses import asdict
+import sys
 sys.path[:0] = [{benchmarks!r}, {folder!r}]
+import gpu
 from gpu_checks import runner
 from gpu_checks.catalogue import Check
-from gpu_checks.context import Settings
 runner._PATIENCE = 1.0
-checks = [Check(name, name, 1 if name == "hanging" else 20) for name in {names}]
-found = runner.run(checks, Settings(quick=True), {seconds})
-print(json.dumps({{result.check.name: [asdict(row) for row in result.rows] for result in found}}))
+gpu.CHECKS = {{n: Check(n, n.title(), 1 if n == "hanging" else 20) for n in {names}}}
+sys.exit(gpu.main())
 """
 
 
-def run_checks(folder, seconds):
-    """Run the checks above; returns the rows of each."""
+def run_checks(folder, *arguments):
+    """Run the checks above; returns the process, the rows of each and the page."""
     head = "import math, os, time\nfrom gpu_checks.rows import limited, measured\n\n"
     for name, body in CHECKS.items():
         (folder / f"{name}.py").write_text(f"{head}\ndef check(context):\n    {body}\n")
-    script = RUN.format(
-        benchmarks=str(BENCHMARKS), folder=str(folder), names=list(CHECKS), seconds=seconds
-    )
-    done = run_python("-c", script, CUDA_VISIBLE_DEVICES="")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    script = RUN.format(benchmarks=str(BENCHMARKS), folder=str(folder), names=list(CHECKS))
+    flags = ("--quick", "--output", folder / "gpu", *arguments)
+    done = run_python("-c", script, *flags, CUDA_VISIBLE_DEVICES="")
+    content = json.loads((folder / "gpu.json").read_text())
+    rows = {name: check["rows"] for name, check in content["checks"].items()}
+    return done, rows, (folder / "gpu.md").read_text()
 
 
 @pytest.mark.slow
 def test_checks_that_break_do_not_stop_the_others(tmp_path):
-    found = run_checks(tmp_path, seconds=200)
+    done, found, page = run_checks(tmp_path)
+    assert done.returncode == 1
     for name in ("raising", "dying", "hanging"):
         first, last = found[name]
         assert (first["what"], first["outcome"]) == ("first", "measured")
@@ -172,20 +160,27 @@ def test_checks_that_break_do_not_stop_the_others(tmp_path):
     assert [row["outcome"] for row in found["worse"]] == ["failed", "failed"]
     assert found["worse"][1]["value"] is None
     assert [row["outcome"] for row in found["well"]] == ["passed"]
+    assert "FAILED  Raising: the whole check: ValueError: broken" in done.stdout
+    assert "1 passed, 5 failed, 3 measured, 0 skipped" in done.stdout
+    assert page.count("**FAILED**") == 5
 
 
 def test_what_finds_no_time_is_skipped_and_named(tmp_path):
-    found = run_checks(tmp_path, seconds=3)
+    done, found, _ = run_checks(tmp_path, "--minutes", "0.3")
+    assert done.returncode == 0
     for rows in found.values():
         assert [row["outcome"] for row in rows] == ["skipped"]
-        assert "no time was left" in rows[0]["note"]
+        assert rows[0]["note"] == "no time was left"
 
 
-def test_wrong_flags_are_refused(tmp_path):
-    for flags, expected in (
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
         (("--only", "attention,speed"), "found 'speed'"),
         (("--minutes", "0"), "--minutes must be above 0, found 0"),
-    ):
-        done = run_python(BENCHMARKS / "gpu.py", *flags)
-        assert done.returncode == 2
-        assert expected in done.stderr
+    ],
+)
+def test_wrong_flags_are_refused(flags, expected):
+    done = run_python(BENCHMARKS / "gpu.py", *flags)
+    assert done.returncode == 2
+    assert expected in done.stderr
