@@ -96,7 +96,7 @@ class Context:
         except UnavailableError as reason:
             yield skipped(what, str(reason))
         except ModuleNotFoundError as error:
-            package = (error.name or str(error)).partition(".")[0]
+            package = package_of(error)
             # What is missing of ours is a fault.
             tell = failed if package in ("vkd", "gpu_checks") else skipped
             yield tell(what, f"{package} is not installed")
@@ -134,6 +134,11 @@ class Context:
         run()
         torch.cuda.synchronize()
         return f"peak memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB"
+
+
+def package_of(error: ModuleNotFoundError) -> str:
+    """Return the name of the package that is missing."""
+    return (error.name or str(error)).partition(".")[0]
 
 
 def one_line(error: Exception) -> str:

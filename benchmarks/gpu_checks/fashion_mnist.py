@@ -7,7 +7,7 @@ weights are the recipe's and not tuned for any method. Differences are paired by
 from collections.abc import Iterator
 from typing import Any
 
-from gpu_checks.context import Context, UnavailableError
+from gpu_checks.context import Context, UnavailableError, package_of
 from gpu_checks.rows import Row, measured, skipped
 from gpu_checks.small_images import SmallImages, Student, taught
 from vkd.data.small import read_small
@@ -62,17 +62,13 @@ def _rows(found: dict[str, list[float]], training: str) -> Iterator[Row]:
     for name, accuracies in found.items():
         mean, deviation = mean_and_deviation(accuracies)
         note = f"± {deviation:.2f}, {len(accuracies)} seeds, {training}"
-        yield measured(f"test accuracy, {name}", mean, "%", note=note)
+        yield measured(f"test accuracy, {name}", mean, "%", note=note, behind=accuracies)
     for name, accuracies in found.items():
         if name != _VKD:
-            what = f"{_VKD} minus {name}"
-            differences = [a - b for a, b in zip(found[_VKD], accuracies, strict=True)]
-            yield measured(
-                what,
-                mean_and_deviation(differences)[0],
-                "points",
-                note=_interval(found[_VKD], accuracies),
-            )
+            apart = [a - b for a, b in zip(found[_VKD], accuracies, strict=True)]
+            mean, _ = mean_and_deviation(apart)
+            note = _interval(found[_VKD], accuracies)
+            yield measured(f"{_VKD} minus {name}", mean, "points", note=note, behind=apart)
 
 
 def _interval(first: list[float], second: list[float]) -> str:
@@ -81,5 +77,5 @@ def _interval(first: list[float], second: list[float]) -> str:
     try:
         interval = paired_interval(first, second)
     except ModuleNotFoundError as error:
-        return f"no interval, as {(error.name or '').partition('.')[0]} is not installed"
+        return f"no interval, as {package_of(error)} is not installed"
     return f"95 % interval {interval.low:+.2f} to {interval.high:+.2f}"

@@ -5,14 +5,17 @@ Weights are random: they take as long as trained ones.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from gpu_checks.context import Context
 from vkd.config import TrainingConfig
+from vkd.detection.tokens import TokenLoss, TokenTeacher
+from vkd.methods.vkd import VkD
 from vkd.models import create_model
+from vkd.models.vidt.detector import ViDT
 from vkd.training.task import TrainingModule
 
 
@@ -104,10 +107,10 @@ def classifier(
     )  # fmt: skip
     data = splits_of(few, few, classes=classes)
     task = ClassificationTask(config, Objects(data=data, teacher=teacher))
-    place = {"device": context.device}
-    images = torch.randn(batch_size, *shape, **place)
-    labels = torch.randint(classes, (batch_size,), **place)
-    batch = images, labels, torch.arange(batch_size, **place)
+    device = context.device
+    images = torch.randn(batch_size, *shape, device=device)
+    labels = torch.randint(classes, (batch_size,), device=device)
+    batch = images, labels, torch.arange(batch_size, device=device)
     return Work(task.steps[0].module, batch, config)
 
 
@@ -131,21 +134,20 @@ def detector(context: Context, name: str, batch_size: int, teacher: str = "") ->
     """
     from vkd.detection.config import DetectionConfig
     from vkd.detection.module import DetectionModule
-    from vkd.detection.tokens import TokenTeacher
 
     config = DetectionConfig(
         student=name, lr=1e-4, batch_size=batch_size, clip_grad=0.1, dataset="digits-detection"
     )
-    student = create_model(name)
+    student = vidt(name)
     frozen, loss = None, None
     if teacher:
-        network = create_model(teacher)
-        frozen, loss = TokenTeacher(network), token_loss(student.dim, network.dim)
-    place = {"device": context.device}
+        network = vidt(teacher)
+        frozen, loss = TokenTeacher(network), token_loss(student, network)
+    device = context.device
     targets = [
         {
-            "labels": torch.randint(1, student.num_classes, (7,), **place),
-            "boxes": torch.rand(7, 4, **place) * 0.3 + 0.2,
+            "labels": torch.randint(1, student.num_classes, (7,), device=device),
+            "boxes": torch.rand(7, 4, device=device) * 0.3 + 0.2,
         }
         for _ in range(batch_size)
     ]
@@ -153,13 +155,15 @@ def detector(context: Context, name: str, batch_size: int, teacher: str = "") ->
     return Work(DetectionModule(student, config, frozen, loss), batch, config)
 
 
-def token_loss(student_dim: int, teacher_dim: int) -> nn.Module:
-    """Return the distance of two detectors' tokens, as the recipes have it."""
-    from vkd.detection.tokens import TokenLoss
-    from vkd.methods.vkd import VkD
+def vidt(name: str) -> ViDT:
+    """Return a detector by name."""
+    return cast(ViDT, create_model(name))
 
+
+def token_loss(student: ViDT, teacher: ViDT) -> TokenLoss:
+    """Return the distance of two detectors' tokens, as the recipes have it."""
     method = partial(VkD, normalization="standardize", both_sides=True)
-    return TokenLoss(method, student_dim, teacher_dim)
+    return TokenLoss(method, student.dim, teacher.dim)
 
 
 def gan(context: Context, batch_size: int) -> dict[str, Work]:
@@ -182,9 +186,13 @@ def gan(context: Context, batch_size: int) -> dict[str, Work]:
     method = build_method("vkd", sizes, {}, config.method_values())
     for part in (generator, discriminator):
         part.to(context.device)
-    place = {"device": context.device}
-    images = torch.rand(batch_size, 3, 32, 32, **place) * 2 - 1
-    batch = images, torch.randint(10, (batch_size,), **place), torch.arange(batch_size, **place)
+    device = context.device
+    images = torch.rand(batch_size, 3, 32, 32, device=device) * 2 - 1
+    batch = (
+        images,
+        torch.randint(10, (batch_size,), device=device),
+        torch.arange(batch_size, device=device),
+    )
     teacher = NetworkTeacher(network, "global_pool")
     modules: dict[str, TrainingModule] = {
         "discriminator": DiscriminatorModule(discriminator, generator, config, teacher, method),

@@ -9,6 +9,7 @@ from torch.nn.utils.parametrizations import orthogonal
 
 from gpu_checks.context import Context
 from gpu_checks.rows import Baseline, Row, held, limited, measured
+from vkd.projection import OrthogonalProjection, orthogonality_error
 
 LIMIT = 1e-5
 SIZES = ((192, 3024), (384, 3024), (768, 3024), (512, 512), (768, 192))
@@ -47,8 +48,6 @@ def conditionings(student: int, teacher: int) -> dict[str, Tensor]:
 
 def orthonormality(context: Context, student: int, teacher: int, what: str) -> Iterator[Row]:
     """Yield the largest error of the weight, and whether all gradients are finite."""
-    from vkd.projection import OrthogonalProjection, orthogonality_error
-
     module = OrthogonalProjection(student, teacher).to(context.device)
     features = torch.randn(64, student, device=context.device, requires_grad=True)
     are_finite = True
@@ -75,9 +74,7 @@ def orthonormality(context: Context, student: int, teacher: int, what: str) -> I
     yield limited(f"{what}, max|Q'Q - I|, after steps of noise", error, LIMIT)
 
 
-def _under_reduced_precision(context: Context, module: nn.Module) -> float:
-    from vkd.projection import orthogonality_error
-
+def _under_reduced_precision(context: Context, module: OrthogonalProjection) -> float:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
@@ -89,8 +86,6 @@ def _under_reduced_precision(context: Context, module: nn.Module) -> float:
 
 def cost(context: Context, batch: int) -> Iterator[Row]:
     """Yield milliseconds forward and backward, against a plain linear map, in float32."""
-    from vkd.projection import OrthogonalProjection
-
     student, teacher = context.sized((192, 3024), (8, 24))
     plain = nn.Linear(student, teacher, bias=False)
     modules: dict[str, nn.Module] = {

@@ -1,20 +1,22 @@
 """The two files and the summary."""
 
 import json
+import math
 from collections import Counter
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gpu_checks.context import Settings
-from gpu_checks.rows import Row
+from gpu_checks.rows import Outcome, Row
 from gpu_checks.runner import Result
 from vkd.reporting.environment import environment
 
 _PACKAGES = ("torchvision", "accelerate", "triton")
-_OUTCOMES = ("passed", "failed", "measured", "skipped")
+_OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "measured", "skipped")
 
 
 def write(path: Path, results: list[Result], settings: Settings) -> None:
@@ -31,13 +33,22 @@ def write(path: Path, results: list[Result], settings: Settings) -> None:
                 "title": result.check.title,
                 "outcome": result.outcome,
                 "seconds": round(result.seconds, 1),
-                "rows": [asdict(row) for row in result.rows],
+                "rows": [_finite(asdict(row)) for row in result.rows],
             }
             for result in results
         },
     }
     path.with_suffix(".json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     path.with_suffix(".md").write_text(page(results, about, settings))
+
+
+def _finite(content: Any) -> Any:
+    """The same with None for numbers that JSON does not have."""
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def surroundings() -> dict[str, str]:
@@ -97,7 +108,7 @@ def page(results: list[Result], about: dict[str, str], settings: Settings) -> st
 
 def _cells(row: Row) -> list[str]:
     against = "" if row.times is None else f"{row.times:.3g} × {row.baseline}"
-    limit = "" if row.limit is None else f"≤ {row.limit:g}"
+    limit = "" if row.limit is None else f"≤ {row.limit:g} {row.unit}".strip()
     outcome = "**FAILED**" if row.outcome == "failed" else row.outcome
     return [_plain(part) for part in (row.what, _found(row), against, limit, outcome)]
 

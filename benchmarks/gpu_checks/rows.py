@@ -1,7 +1,7 @@
 """What a check finds: rows of the table."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Outcome = Literal["measured", "passed", "failed", "skipped"]
@@ -19,6 +19,7 @@ class Row:
         times: the value, divided by that of the baseline.
         baseline: its name, of the same run.
         note: what else is to be said.
+        behind: the numbers that the value was computed from, in the JSON file alone.
     """
 
     what: str
@@ -29,6 +30,7 @@ class Row:
     times: float | None = None
     baseline: str = ""
     note: str = ""
+    behind: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,23 +42,36 @@ class Baseline:
 
 
 def measured(
-    what: str, value: float, unit: str, baseline: Baseline | None = None, note: str = ""
+    what: str,
+    value: float,
+    unit: str,
+    baseline: Baseline | None = None,
+    note: str = "",
+    behind: Iterable[float] = (),
 ) -> Row:
     """Return a row of a number that has no limit."""
+    row = Row(
+        what=what, outcome="measured", value=value, unit=unit, note=note, behind=tuple(behind)
+    )
     if baseline is None:
-        return Row(what=what, outcome="measured", value=value, unit=unit, note=note)
-    return Row(
-        what=what, outcome="measured", value=value, unit=unit, note=note,
-        times=value / baseline.value, baseline=baseline.name,
-    )  # fmt: skip
+        return row
+    return replace(row, times=value / baseline.value, baseline=baseline.name)
 
 
-def limited(what: str, value: float, limit: float, unit: str = "", note: str = "") -> Row:
+def limited(
+    what: str,
+    value: float,
+    limit: float,
+    unit: str = "",
+    note: str = "",
+    behind: Iterable[float] = (),
+) -> Row:
     """Return a row of a number that must be ``limit`` at most, which no NaN is."""
     outcome: Outcome = "passed" if value <= limit else "failed"
-    found = value if math.isfinite(value) else None
-    note = note if found is not None else f"{value} {note}".strip()
-    return Row(what=what, outcome=outcome, value=found, unit=unit, limit=limit, note=note)
+    return Row(
+        what=what, outcome=outcome, value=value, unit=unit, limit=limit, note=note,
+        behind=tuple(behind),
+    )  # fmt: skip
 
 
 def held(what: str, holds: bool, note: str = "") -> Row:

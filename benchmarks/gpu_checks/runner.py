@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext
 
 import torch
 
@@ -74,7 +74,7 @@ def run(checks: list[Check], settings: Settings, seconds: float) -> list[Result]
 
 
 def _run_apart(
-    processes: BaseContext, check: Check, settings: Settings, left: float
+    processes: ForkServerContext, check: Check, settings: Settings, left: float
 ) -> Iterator[Row]:
     """Yield a check's rows as they come, and one that says how it ended if it was not well."""
     seconds = min(check.seconds, left)

@@ -93,7 +93,7 @@ class Student:
 
     def train(self, most: int | None = None) -> Tensor:
         """Train by the recipe, for ``most`` steps at most; return the loss of each."""
-        losses = []
+        losses: list[Tensor] = []
         config = self.config
         for batch in self.images.batches(config.batch_size, config.epochs, config.seed):
             if len(losses) == most:

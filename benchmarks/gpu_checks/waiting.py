@@ -20,9 +20,9 @@ from gpu_checks.modules import (
     gan,
     pictures,
     token_loss,
+    vidt,
 )
 from gpu_checks.rows import Row, held, limited
-from vkd.models import create_model
 
 _WARM_UP = 3
 # How torch calls what waits.
@@ -119,8 +119,8 @@ def classification(
 def detection_parts(context: Context, what: str) -> Iterator[Row]:
     """Yield the row of a detector, the distance of its tokens and the backward pass."""
     name = context.sized("vidt_nano", "vidt_digits")
-    student, teacher = (create_model(name).to(context.device) for _ in range(2))
-    loss = token_loss(student.dim, teacher.dim).to(context.device)
+    student, teacher = (vidt(name).to(context.device) for _ in range(2))
+    loss = token_loss(student, teacher).to(context.device)
     teacher.eval().requires_grad_(False)
     images = pictures(context, 2)
 
