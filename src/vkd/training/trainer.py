@@ -33,6 +33,7 @@ from vkd.training.checkpoint import (
 from vkd.training.extra_log import ExtraLog, RunShape
 from vkd.training.means import Means
 from vkd.training.optimization import create_optimizer, create_schedule
+from vkd.training.processes import leave_equal_buffers, require_gradients, share_buffers
 from vkd.training.reading import read, watching_workers
 from vkd.training.run_log import RunLog
 from vkd.training.start import Start, load_moments
@@ -79,6 +80,8 @@ class Trainer:
             create_optimizer(step.module, config, lr, not is_sharded) for step in task.steps
         ]
         count = len(task.steps)
+        for step in task.steps:
+            leave_equal_buffers(step.module)
         prepared = accelerator.prepare(
             *(step.module for step in task.steps),
             *optimizers,
@@ -88,7 +91,11 @@ class Trainer:
         self.modules, self.optimizers = prepared[:count], prepared[count : 2 * count]
         self.train_batches, self.validation_batches = prepared[2 * count :]
         if len(self.train_batches) < 1:
-            raise FieldError("batch_size", "is larger than the training set; no batch is full.")
+            processes = accelerator.num_processes
+            every = f"for each of {processes} processes " if processes > 1 else ""
+            raise FieldError(
+                "batch_size", f"{every}is larger than the training set; no batch is full."
+            )
         if self._ema is not None:
             self._ema.to(accelerator.device)
             accelerator.register_for_checkpointing(self._ema)
@@ -98,6 +105,9 @@ class Trainer:
             create_schedule(o, config, lr, self.updates_per_epoch) for o in optimizers
         ]
         self._recorder = StepRecorder(config.log_every, images)
+        # DDP alone waits for the gradient of every parameter.
+        is_waiting = accelerator.num_processes > 1 and not is_sharded
+        self._unchecked = set(range(count)) if is_waiting else set()
 
     def begin(self, start: Start) -> list[str]:
         """Keep ``start`` as the first state of the run, for ``fit(resume=True)`` to go on from.
@@ -242,6 +252,8 @@ class Trainer:
                 if record := self._recorder.record(progress.updates, found, self.optimizers[0]):
                     log.update(record)
             log.step()
+        if self._ema is not None:
+            share_buffers(self._ema.module)
         progress.epoch += 1
         means = terms.reduced(self.accelerator)
         means["loss"] = sum(means.values())
@@ -272,6 +284,9 @@ class Trainer:
         module, optimizer = self.modules[index], self.optimizers[index]
         terms = module(batch)
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
+        if index in self._unchecked:
+            require_gradients(module)
+            self._unchecked.remove(index)
         if self.accelerator.sync_gradients:
             norm = None
             if self.config.clip_grad:
