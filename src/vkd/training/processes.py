@@ -8,7 +8,6 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vkd.errors import FieldError, UserError
-from vkd.training.task import TrainingModule
 
 
 @runtime_checkable
@@ -18,13 +17,13 @@ class KeepsBuffersEqual(Protocol):
     def buffers_kept_equal(self) -> set[str]: ...
 
 
-def leave_equal_buffers(module: TrainingModule) -> None:
+def leave_equal_buffers(module: nn.Module) -> None:
     """Tell DDP, before it wraps ``module``, to leave alone what parts of it keep equal.
 
     DDP would send them from the first process at every step: 1.3 GB of a memory of ImageNet.
     """
     names = [
-        f"{prefix}.{name}"
+        f"{prefix}.{name}".removeprefix(".")
         for prefix, part in module.named_modules()
         if isinstance(part, KeepsBuffersEqual)
         for name in sorted(part.buffers_kept_equal())
