@@ -1,5 +1,6 @@
 """What several processes must agree on."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,10 @@ import torch
 from torch import nn
 
 from support.two_processes import Idle
+from vkd.api.train import train
 from vkd.errors import FieldError, UserError
+from vkd.recipe import recipe
+from vkd.training.checkpoint import read_metrics
 from vkd.training.processes import require_gradients, require_shared
 
 
@@ -27,11 +31,12 @@ def test_a_folder_that_a_process_does_not_see_is_refused(tmp_path):
     first, other = (
         SimpleNamespace(is_main_process=index == 0, process_index=index) for index in (0, 9)
     )
-    require_shared(tmp_path, first)
+    file = tmp_path / "recipe.yaml"
+    require_shared(file, first)
     with pytest.raises(FieldError, match="not there on the machine of process 9; it must be"):
-        require_shared(tmp_path, other)
-    (tmp_path / "recipe.yaml").touch()
-    require_shared(tmp_path, other)
+        require_shared(file, other)
+    file.touch()
+    require_shared(file, other)
 
 
 @pytest.mark.slow
@@ -48,3 +53,24 @@ def test_batch_statistics_become_those_of_the_first_process(two_processes):
     for rank in range(2):
         mean = torch.load(two_processes / f"buffers-{rank}.pt", weights_only=True)
         assert torch.equal(mean, torch.zeros(3))
+
+
+def test_a_run_that_goes_on_with_other_processes_keeps_its_place(
+    interrupted, digits_teacher, tmp_path, caplog
+):
+    config = recipe(
+        "digits", epochs=3, warmup_epochs=0, device="cpu", trackers="", checkpoint_every=1,
+        teacher_checkpoint=str(digits_teacher),
+    )  # fmt: skip
+    train(config, tmp_path / "unbroken", show=False)
+    assert "would take" not in caplog.text
+    interrupted(config, tmp_path / "run")
+    (state,) = (tmp_path / "run" / "checkpoints").iterdir()
+    saved = json.loads((state / "progress.json").read_text())
+    # As four processes would have left it.
+    (state / "progress.json").write_text(json.dumps(saved | {"updates": saved["updates"] // 4}))
+    train(config, tmp_path / "run", resume=True, show=False)
+    assert "took 2 updates, and would take 11 with the 1 processes of now" in caplog.text
+    found, expected = (read_metrics(tmp_path / name) for name in ("run", "unbroken"))
+    assert [record["updates"] for record in found] == [11, 22, 33]
+    assert [record["lr"] for record in found] == [record["lr"] for record in expected]

@@ -106,7 +106,7 @@ def train(
 def _open(folder: Path, config: TrainingConfig, accelerator: Accelerator, resume: bool) -> bool:
     """Make or open the run folder; return whether this process made it."""
     with accelerator.main_process_first():
-        require_shared(folder, accelerator)
+        require_shared(folder / "recipe.yaml", accelerator)
         # Only the first process may make the folder; the others find the first one's recipe.
         others = resume or not accelerator.is_main_process
         return open_run_folder(folder, config, others, read_config)

@@ -1,5 +1,6 @@
 """What several processes must agree on."""
 
+import logging
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -8,6 +9,9 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vkd.errors import FieldError, UserError
+from vkd.training.checkpoint import Progress
+
+_log = logging.getLogger("vkd")
 
 
 @runtime_checkable
@@ -53,11 +57,29 @@ def require_gradients(module: nn.Module) -> None:
         )
 
 
-def require_shared(folder: Path, accelerator: Accelerator) -> None:
-    """Raise ``FieldError`` on a process that does not see the run folder of the first one."""
-    if not accelerator.is_main_process and not (folder / "recipe.yaml").is_file():
+def require_shared(file: Path, accelerator: Accelerator) -> None:
+    """Raise ``FieldError`` on a process that does not see what the first one wrote in ``output``."""
+    if not accelerator.is_main_process and not file.is_file():
         raise FieldError(
             "output",
-            f"{folder} is not there on the machine of process {accelerator.process_index}; it must "
+            f"{file.parent} is not there on the machine of process {accelerator.process_index}; it must "
             "be on a file system that all machines share.",
         )
+
+
+def updates_now(
+    folder: Path, progress: Progress, updates_per_epoch: int, accelerator: Accelerator
+) -> int:
+    """Return how many updates the finished epochs of a run take with today's processes.
+
+    Schedules go by updates; where the run had more or fewer processes before, it is said.
+    """
+    updates = progress.epoch * updates_per_epoch
+    if updates != progress.updates and accelerator.is_main_process:
+        _log.warning(
+            "The %s epochs of %s took %s updates, and would take %s with the %s processes of now; "
+            "rate and updates follow these, so that the run is not what it would have been, and "
+            "later records of steps.jsonl are dropped.",
+            progress.epoch, folder, progress.updates, updates, accelerator.num_processes,
+        )  # fmt: skip
+    return updates

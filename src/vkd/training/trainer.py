@@ -33,7 +33,12 @@ from vkd.training.checkpoint import (
 from vkd.training.extra_log import ExtraLog, RunShape
 from vkd.training.means import Means
 from vkd.training.optimization import create_optimizer, create_schedule
-from vkd.training.processes import leave_equal_buffers, require_gradients, share_buffers
+from vkd.training.processes import (
+    leave_equal_buffers,
+    require_gradients,
+    share_buffers,
+    updates_now,
+)
 from vkd.training.reading import read, watching_workers
 from vkd.training.run_log import RunLog
 from vkd.training.start import Start, load_moments
@@ -199,6 +204,9 @@ class Trainer:
         self.task.resume(progress.task)
         if progress.diverted:
             self._divert(progress)
+        progress.updates = updates_now(
+            self.folder, progress, self.updates_per_epoch, self.accelerator
+        )
         return progress
 
     def _run_log(self, progress: Progress) -> RunLog:
