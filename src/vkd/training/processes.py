@@ -58,12 +58,12 @@ def require_gradients(module: nn.Module) -> None:
 
 
 def require_shared(file: Path, accelerator: Accelerator) -> None:
-    """Raise ``FieldError`` on a process that does not see what the first one wrote in ``output``."""
+    """Raise ``FieldError`` on a process that does not see the first one's ``file`` of its output."""
     if not accelerator.is_main_process and not file.is_file():
         raise FieldError(
             "output",
-            f"{file.parent} is not there on the machine of process {accelerator.process_index}; it must "
-            "be on a file system that all machines share.",
+            f"{file.parent} is not there on the machine of process {accelerator.process_index}; it "
+            "must be on a file system that all machines share.",
         )
 
 
