@@ -58,7 +58,7 @@ def require_gradients(module: nn.Module) -> None:
 
 
 def require_shared(file: Path, accelerator: Accelerator) -> None:
-    """Raise ``FieldError`` on a process that does not see the first one's ``file`` of its output."""
+    """Raise ``FieldError`` on a process that does not see the first one's ``file`` in output."""
     if not accelerator.is_main_process and not file.is_file():
         raise FieldError(
             "output",
