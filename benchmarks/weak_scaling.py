@@ -52,6 +52,8 @@ def together(case: str, processes: int, batch_size: int, folder: Path) -> Outcom
 def faults(found: Outcome, images_a_step: int) -> list[str]:
     """Return what several processes must not do and did."""
     wrong = [f"{name} differ between processes" for name in found.differing]
+    if found.moved < 10 * TOLERANCE:
+        wrong.append(f"weights moved by {found.moved:.2g} alone")
     if not found.is_apart:
         wrong.append("processes draw the same random numbers")
     for number, epoch in enumerate(found.epochs, 1):

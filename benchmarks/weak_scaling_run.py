@@ -44,6 +44,7 @@ class Outcome:
         epochs: the images of each epoch.
         images: number of images to train on.
         weights: the first process's final state.
+        moved: the largest change of a weight.
         differing: what is not bit-equal on all processes, of weights, averages and metrics.
         is_apart: whether every process draws random numbers of its own.
         steps_per_second: of the first process, in training.
@@ -54,6 +55,7 @@ class Outcome:
     epochs: list[list[int]]
     images: int
     weights: dict[str, Tensor]
+    moved: float
     differing: list[str]
     is_apart: bool
     steps_per_second: float
@@ -119,6 +121,7 @@ def outcome(case: str, batch_size: int, folder: Path) -> Outcome:
     set_seed(config.seed, device_specific=True)
     trainer = Trainer(task, config, run, accelerator, show=False)
     watched = Watched(task)
+    begun = {name: p.detach().clone() for name, p in task.steps[0].module.named_parameters()}
     metrics = trainer.fit()
     terms, images, moments = watched.terms, watched.images, watched.moments
     watched.close()
@@ -141,6 +144,7 @@ def outcome(case: str, batch_size: int, folder: Path) -> Outcome:
         ],
         images=len(trainer.train_batches.dataset),
         weights={name: value.clone() for name, value in state.items()},
+        moved=max((state[name] - value).abs().max().item() for name, value in begun.items()),
         differing=[name for name, values in equal.items() if not _is_everywhere(values)],
         is_apart=len(set(gather_object([torch.rand(()).item()]))) == accelerator.num_processes,
         steps_per_second=1 / median(after - before for before, after in pairwise(moments)),

@@ -44,13 +44,14 @@ def test_what_is_unequal_is_found(weak_scaling):
     weights = {"w": weak_scaling.torch.zeros(2)}
     whole = weak_scaling.Outcome(
         terms=[{"label": 2.0}] * 2, epochs=[[0, 1, 2, 3], [3, 1, 2, 0]], images=5,
-        weights=weights, differing=[], is_apart=True, steps_per_second=1.0, communication=0.0,
+        weights=weights, moved=1.0, differing=[], is_apart=True, steps_per_second=1.0,
+        communication=0.0,
     )  # fmt: skip
     assert weak_scaling.faults(whole, 2) == []
     assert weak_scaling.differences(whole, whole) == {"label": 0.0, "weights": 0.0}
     broken = replace(
-        whole, differing=["weights"], is_apart=False, epochs=[[0, 1, 1, 3], [3, 1]],
+        whole, differing=["weights"], is_apart=False, moved=0.0, epochs=[[0, 1, 1, 3], [3, 1]],
         terms=[{"label": 2.0}, {"label": 2.2}],
     )  # fmt: skip
-    assert len(weak_scaling.faults(broken, 2)) == 4
+    assert len(weak_scaling.faults(broken, 2)) == 5
     assert weak_scaling.differences(broken, whole)["label"] == pytest.approx(0.1)
