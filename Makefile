@@ -13,6 +13,8 @@ test: environment
 
 lint: environment
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/shellcheck scripts/*.sh .ci/run
+	$(BIN)/kubernetes-validate --strict --quiet scripts/kubernetes.yaml
 
 environment: $(VENV)/.installed
 

@@ -11,7 +11,7 @@ from vkd.api.cache import cache
 from vkd.api.train import train
 from vkd.errors import FieldError
 from vkd.recipe import recipe
-from vkd.store import file_of
+from vkd.store.rows import file_of
 from vkd.training.checkpoint import read_metrics
 
 

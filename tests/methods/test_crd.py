@@ -134,15 +134,15 @@ def test_needs_the_number_of_samples():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broadcast_buffers", [True, False])
-def test_memories_of_two_processes_are_equal(two_processes, broadcast_buffers):
+@pytest.mark.parametrize("kind", ["sent", "kept", "left"])
+def test_memories_of_two_processes_are_equal(two_processes, kind):
     first, second = (
-        torch.load(two_processes / f"crd-{broadcast_buffers}-{rank}.pt", weights_only=True)
-        for rank in range(2)
+        torch.load(two_processes / f"crd-{kind}-{rank}.pt", weights_only=True) for rank in range(2)
     )
     for ours, theirs in zip(first["equal"], second["equal"], strict=True):
         assert torch.equal(ours, theirs)
         assert ours.isfinite().all()
+    assert (first["sent"] == 0) == (kind == "left")
     for found in (first, second):
         assert found["touched"][:, :6].all(), "rows of the other process are missing"
         assert not found["touched"][:, 6:].any()

@@ -20,6 +20,7 @@ from support.gan import small_gan
 from vkd.api.cache import cache
 from vkd.api.train import end_processes, train
 from vkd.classification.task import ClassificationTask
+from vkd.errors import UserError
 from vkd.methods.crd import CRD
 from vkd.methods.method import Signals, Sizes
 from vkd.precision import AS_AROUND, FLOAT32, Precision
@@ -27,6 +28,7 @@ from vkd.recipe import recipe
 from vkd.store import fitting
 from vkd.store.description import StoreDescription
 from vkd.training import precision, trainer
+from vkd.training.processes import leave_equal_buffers, share_buffers
 
 
 @register_model
@@ -121,10 +123,12 @@ def distillers(folder, rank):
 
 def crd(folder, rank):
     """Update CRD's memory from both processes."""
-    for broadcast_buffers in (True, False):
+    for kind in ("sent", "kept", "left"):
         torch.manual_seed(rank)  # memories begin unequal
         method = CRD(Sizes(student_dim=4, teacher_dim=9, samples=20), negatives=7)
-        model = nn.parallel.DistributedDataParallel(method, broadcast_buffers=broadcast_buffers)
+        if kind == "left":
+            leave_equal_buffers(method)
+        model = nn.parallel.DistributedDataParallel(method, broadcast_buffers=kind != "kept")
         for step in range(3):
             indices = torch.tensor([[0, 1, 2], [2, 3, 4]])[rank] + 4 * step  # one sample on both
             student = torch.randn(3, 4)
@@ -133,8 +137,37 @@ def crd(folder, rank):
         before, sums = method.memory.clone(), method.log_normalizers.clone()
         model(Signals(student, torch.randn(3, 9), indices=torch.arange(3) + 3 * rank))
         touched = (method.memory != before).any(dim=2)
-        file = folder / f"crd-{broadcast_buffers}-{rank}.pt"
-        torch.save({"equal": [before, sums, gradient], "touched": touched}, file)
+        sent = sum(buffer.numel() for buffer in model.modules_buffers)
+        file = folder / f"crd-{kind}-{rank}.pt"
+        torch.save({"equal": [before, sums, gradient], "touched": touched, "sent": sent}, file)
+
+
+def buffers(folder, rank):
+    """Share the batch statistics of two models."""
+    model = nn.BatchNorm1d(3)
+    model.running_mean.fill_(rank)
+    share_buffers(model)
+    torch.save(model.running_mean, folder / f"buffers-{rank}.pt")
+
+
+class Idle(nn.Module):
+    """A classifier of digits with a layer that it does not use."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.idle = nn.Linear(64, 10), nn.Linear(2, 2)
+
+    def forward(self, images):
+        return self.used(images.flatten(1))
+
+
+def idle_parameters(folder, rank):
+    """Keep what is said of a student with parameters that no loss reaches."""
+    alone = {"method": "none", "feature_weight": 0, "trackers": "", "device": "cpu"}
+    try:
+        train("digits", folder / "idle", student=Idle(), show=False, **alone)
+    except UserError as error:
+        (folder / f"idle-{rank}.txt").write_text(str(error))
 
 
 class Frozen:
@@ -185,6 +218,8 @@ def main(folder, teacher):
         config = even_training(teacher, 32)
         config = replace(config, student="conv_vit_digits", epochs=3, ema_decay=0.9)
         train(replace(config, channels_last=last), folder / name, show=False)
+    buffers(folder, rank)
+    idle_parameters(folder, rank)
     cache(stored(teacher), folder / "store", views=1, show=False)
     mixed(folder, teacher, rank)
     train(even_training(teacher, 32), folder / "two", show=False)

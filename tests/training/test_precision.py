@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from vkd.store_description import describe
 
 from support.canvases import few_canvases
 from support.gan import small_gan
@@ -16,6 +15,7 @@ from vkd.errors import FieldError, UserError
 from vkd.models.factory import create_model
 from vkd.precision import AS_AROUND, FLOAT32, Precision
 from vkd.recipe import config_of, read_recipe, recipe
+from vkd.store.description import describe
 from vkd.teacher import NetworkTeacher
 from vkd.training import precision
 from vkd.training.trainer import make_accelerator

@@ -9,8 +9,9 @@ from vkd.api.train import objects_and_names, with_networks
 from vkd.config import DistillationConfig, TrainingConfig
 from vkd.errors import FieldError, UserError
 from vkd.recipe import as_config
-from vkd.store.description import StoreOptions
+from vkd.store.description import DESCRIPTION_FILE, StoreOptions
 from vkd.tasks import task_of
+from vkd.training.processes import require_shared
 from vkd.training.spec import resolve
 from vkd.training.trainer import make_accelerator
 
@@ -67,5 +68,6 @@ def cache(
     check_networks(config)
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
+        require_shared(folder / DESCRIPTION_FILE, accelerator)
         filler = resolve(spec.cache)(config, folder, options, objects)
     return filler.fill(with_networks(config, folder, show), accelerator, show)

@@ -29,6 +29,7 @@ from vkd.training.checkpoint import (
 from vkd.training.extra_log import ExtraLog
 from vkd.training.optimization import check_training
 from vkd.training.precision import settle_precision
+from vkd.training.processes import require_shared
 from vkd.training.spec import resolve
 from vkd.training.task import Objects, Task
 from vkd.training.trackers import check_trackers
@@ -108,6 +109,7 @@ def train(
 def _open(folder: Path, config: TrainingConfig, accelerator: Accelerator, resume: bool) -> bool:
     """Make or open the run folder; return whether this process made it."""
     with accelerator.main_process_first():
+        require_shared(folder / "recipe.yaml", accelerator)
         # Only the first process may make the folder; the others find the first one's recipe.
         others = resume or not accelerator.is_main_process
         return open_run_folder(folder, config, others, read_config)

@@ -62,7 +62,6 @@ class Distillation:
             student_logits: (N, classes).
             labels: (N,), or (N, classes) where images are mixed.
             indices: (N,), rows of a store where the teacher is one.
-            stored: the teacher's outputs, where they come with the batch.
         """
         return Signals(
             student_features=None if self.tap is None else self.pool(self.tap.take()),

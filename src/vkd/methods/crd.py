@@ -88,6 +88,10 @@ class CRD(Method):
         self.register_buffer("log_normalizers", torch.full((2,), -torch.inf))
         self._is_shared = False
 
+    def buffers_kept_equal(self) -> set[str]:
+        """Return the names of the buffers that all processes hold alike without DDP's help."""
+        return {"memory", "log_normalizers"}
+
     def forward(self, signals: Signals) -> Tensor:
         """Return the scalar loss of a batch; in training, update the memory."""
         student, teacher, indices = needed(signals, self)

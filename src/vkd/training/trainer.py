@@ -34,6 +34,12 @@ from vkd.training.means import Means
 from vkd.training.moving import moved
 from vkd.training.optimization import create_optimizer, create_schedule
 from vkd.training.pace import WaitingHint, worker_advice
+from vkd.training.processes import (
+    leave_equal_buffers,
+    require_gradients,
+    share_buffers,
+    updates_now,
+)
 from vkd.training.reading import read, reseed, watching_workers
 from vkd.training.run_log import RunLog
 from vkd.training.start import Start, load_moments
@@ -80,6 +86,8 @@ class Trainer:
             create_optimizer(step.module, config, lr, not is_sharded) for step in task.steps
         ]
         count = len(task.steps)
+        for step in task.steps:
+            leave_equal_buffers(step.module)
         prepared = accelerator.prepare(
             *(step.module for step in task.steps),
             *optimizers,
@@ -89,7 +97,11 @@ class Trainer:
         self.modules, self.optimizers = prepared[:count], prepared[count : 2 * count]
         self.train_batches, self.validation_batches = prepared[2 * count :]
         if len(self.train_batches) < 1:
-            raise FieldError("batch_size", "is larger than the training set; no batch is full.")
+            processes = accelerator.num_processes
+            every = f"for each of {processes} processes " if processes > 1 else ""
+            raise FieldError(
+                "batch_size", f"{every}is larger than the training set; no batch is full."
+            )
         if self._ema is not None:
             self._ema.to(accelerator.device)
             accelerator.register_for_checkpointing(self._ema)
@@ -101,6 +113,9 @@ class Trainer:
         self._recorder = StepRecorder(config.log_every, images // config.accumulation)
         advice = worker_advice(config.workers, accelerator.device) + task.reading_advice()
         self._hint = WaitingHint(advice)
+        # DDP alone waits for the gradient of every parameter.
+        is_waiting = accelerator.num_processes > 1 and not is_sharded
+        self._unchecked = set(range(count)) if is_waiting else set()
 
     def begin(self, start: Start) -> list[str]:
         """Keep ``start`` as the first state of the run, for ``fit(resume=True)`` to go on from.
@@ -193,6 +208,9 @@ class Trainer:
         self.task.resume(progress.task)
         if progress.diverted:
             self._divert(progress)
+        progress.updates = updates_now(
+            self.folder, progress, self.updates_per_epoch, self.accelerator
+        )
         return progress
 
     def _run_log(self, progress: Progress) -> RunLog:
@@ -248,6 +266,8 @@ class Trainer:
                 if record := self._recorder.record(progress.updates, found, self.optimizers[0]):
                     log.update(record)
             log.step()
+        if self._ema is not None:
+            share_buffers(self._ema.module)
         progress.epoch += 1
         means = terms.reduced(self.accelerator)
         # Read back, and so after the epoch's last step on a device, too.
@@ -288,6 +308,9 @@ class Trainer:
         module, optimizer = self.modules[index], self.optimizers[index]
         terms = module(batch)
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
+        if index in self._unchecked:
+            require_gradients(module)
+            self._unchecked.remove(index)
         if self.accelerator.sync_gradients:
             norm = None
             if self.config.clip_grad:
