@@ -29,9 +29,16 @@ from steps.pair import Settings
 from steps.pairs import PAIRS, make_pair
 from steps.profiling import profile_of
 from steps.report import goals_of, lines_of
+from vkd.precision import CLEARLY, STATED, measure
 from vkd.reporting.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def bfloat16_times(device: torch.device) -> float:
+    """Return how many times as fast as float32 a device is in bfloat16 with channels last."""
+    seconds = measure(device, [STATED["float32"], STATED["bfloat16"]])
+    return seconds[STATED["float32"]] / seconds[STATED["bfloat16"]]
 
 
 def pair_results(name: str, settings: Settings, rounds: int) -> tuple[dict[str, Any], list[str]]:
@@ -39,7 +46,11 @@ def pair_results(name: str, settings: Settings, rounds: int) -> tuple[dict[str, 
     pair = make_pair(name, settings)
     pair.folder.mkdir()
     apart(pair.prepare)
-    rows, left_out = list(pair.rows), {}
+    rows, left_out = list(pair.rows), dict(pair.left_out)
+    times = bfloat16_times(torch.device(settings.device))
+    if times < CLEARLY:
+        rows.remove("network-bfloat16")
+        left_out["network-bfloat16"] = f"bfloat16 is {times:.1f} times as fast as float32 here"
     if "torchdistill" in rows and importlib.util.find_spec("torchdistill") is None:
         rows.remove("torchdistill")
         left_out["torchdistill"] = "torchdistill is not installed"

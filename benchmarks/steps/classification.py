@@ -24,17 +24,18 @@ CLASSES = 1000
 MADE: dict[str, Any] = {
     "dataset": "digits", "augmentation": "none", "color_jitter": 0.0, "flip": False,
 }  # fmt: skip
-UNMIXED = {"mixup": 0.0, "cutmix": 0.0}
 
 
 class ClassificationPair(Pair):
     """A classifier and its teacher; see ``Pair``."""
 
     rows: ClassVar[tuple[str, ...]] = (
-        "student", "teacher", "network", "store", "release", "timm", "plain", "timm-plain",
+        "student", "teacher", "network", "network-bfloat16", "store", "release", "timm", "plain",
+        "timm-plain",
         "torchdistill", "projection", "release-projection",
     )  # fmt: skip
     alone: ClassVar[dict[str, Any]] = {"feature_weight": 0.0, "logit_weight": 0.0}
+    stored: ClassVar[dict[str, Any]] = {"mixup_mode": "pair"}
 
     @property
     def side(self) -> int:
@@ -57,7 +58,7 @@ class ClassificationPair(Pair):
         return splits_of(made, made, classes=CLASSES, mean=published.mean, std=published.std)
 
     def prepare(self) -> None:
-        config = self.config(**UNMIXED)
+        config = self.config(**self.stored)
         cache(config, self.folder / "store", views=1, show=False, teacher=self.teacher(),
               data=self.data)  # fmt: skip
 

@@ -18,7 +18,16 @@ from vkd.training.task import Task, TrainingModule
 class DetectionPair(Pair):
     """A detector and its teacher; see ``Pair``."""
 
-    rows: ClassVar[tuple[str, ...]] = ("student", "teacher", "network", "release")
+    rows: ClassVar[tuple[str, ...]] = (
+        "student",
+        "teacher",
+        "network",
+        "network-bfloat16",
+        "release",
+    )
+    left_out: ClassVar[dict[str, str]] = {
+        "store": "stored tokens take 9.5 MB for each view of a picture, see docs/stores.md"
+    }
 
     def fields(self) -> dict[str, Any]:
         is_quick = self.settings.quick

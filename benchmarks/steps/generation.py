@@ -30,7 +30,10 @@ EXTRACTOR = "cnn_digits"  # in Inception's place, which would be fetched and is 
 class GenerationPair(Pair):
     """A discriminator and its teacher; see ``Pair``."""
 
-    rows: ClassVar[tuple[str, ...]] = ("student", "teacher", "network")
+    rows: ClassVar[tuple[str, ...]] = ("student", "teacher", "network", "network-bfloat16")
+    left_out: ClassVar[dict[str, str]] = {
+        "store": "the recipe's teacher sees images that are augmented anew at every step"
+    }
 
     def fields(self) -> dict[str, Any]:
         small = {"teacher": "test_vit", "channels": 4, "noise_dim": 8}

@@ -44,6 +44,8 @@ class Pair(ABC):
         settings: how to measure.
         rows: names of what is measured, see ``steps.rows``.
         alone: fields with which the recipe trains without a teacher.
+        stored: fields with which it trains from a store.
+        left_out: rows that the recipe cannot have, each with the reason.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Pair(ABC):
 
     rows: ClassVar[tuple[str, ...]]
     alone: ClassVar[dict[str, Any]] = {"feature_weight": 0.0}
+    stored: ClassVar[dict[str, Any]] = {}
+    left_out: ClassVar[dict[str, str]] = {}
 
     @property
     def folder(self) -> Path:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
 from steps import rivals
-from steps.classification import UNMIXED
 from steps.pair import Pair, Step
 from vkd import OrthogonalProjection
 from vkd.config import TrainingConfig
@@ -16,6 +15,8 @@ from vkd.loss import FeatureLoss
 from vkd.training.optimization import create_optimizer
 from vkd.training.task import Task
 from vkd.training.trainer import make_accelerator
+
+IN_FLOAT32: dict[str, Any] = {"teacher_precision": "float32"}
 
 
 class OwnStep:
@@ -64,7 +65,7 @@ def student(pair: Pair) -> Step:
 
 def teacher(pair: Pair) -> Step:
     """The teacher's forward pass, as a step of ours has it."""
-    config, task = own_task(pair)
+    config, task = own_task(pair, **IN_FLOAT32)
     forward = pair.teacher_forward(task.steps[-1].module, pair.batch(task, config))
     accelerator = make_accelerator(config)
 
@@ -76,8 +77,8 @@ def teacher(pair: Pair) -> Step:
 
 
 def network(pair: Pair) -> Step:
-    """Our step with the teacher's network."""
-    return own_step(pair)
+    """Our step with the teacher's network in float32."""
+    return own_step(pair, **IN_FLOAT32)
 
 
 def network_bfloat16(pair: Pair) -> Step:
@@ -87,12 +88,12 @@ def network_bfloat16(pair: Pair) -> Step:
 
 def store(pair: Pair) -> Step:
     """Our step with a store of the teacher's outputs."""
-    return own_step(pair, teacher_store=str(pair.folder / "store"), **UNMIXED)
+    return own_step(pair, teacher_store=str(pair.folder / "store"), **pair.stored)
 
 
 def release(pair: Pair) -> Step:
     """Our step with the release's projection, whose loss and terms are read at every step."""
-    config, task = own_task(pair)
+    config, task = own_task(pair, **IN_FLOAT32)
     _replace_projections(task.steps[-1].module)
     step = OwnStep(pair, config, task)
     return lambda: [value.item() for value in step()]

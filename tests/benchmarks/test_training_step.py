@@ -13,11 +13,12 @@ from vkd import OrthogonalProjection
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 ROWS = {
     "deit-ti": {
-        "student", "teacher", "network", "store", "release", "timm", "plain", "timm-plain",
+        "student", "teacher", "network", "network-bfloat16", "store", "release", "timm", "plain",
+        "timm-plain",
         "torchdistill", "projection", "release-projection",
     },
-    "vidt-nano": {"student", "teacher", "network", "release"},
-    "biggan": {"student", "teacher", "network"},
+    "vidt-nano": {"student", "teacher", "network", "network-bfloat16", "release", "store"},
+    "biggan": {"student", "teacher", "network", "network-bfloat16", "store"},
 }  # fmt: skip
 
 
