@@ -31,8 +31,7 @@ class ClassificationPair(Pair):
 
     rows: ClassVar[tuple[str, ...]] = (
         "student", "teacher", "network", "network-bfloat16", "store", "release", "timm", "plain",
-        "timm-plain",
-        "torchdistill", "projection", "release-projection",
+        "timm-plain", "torchdistill", "projection", "release-projection",
     )  # fmt: skip
     alone: ClassVar[dict[str, Any]] = {"feature_weight": 0.0, "logit_weight": 0.0}
     stored: ClassVar[dict[str, Any]] = {"mixup_mode": "pair"}

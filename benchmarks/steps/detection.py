@@ -19,12 +19,8 @@ class DetectionPair(Pair):
     """A detector and its teacher; see ``Pair``."""
 
     rows: ClassVar[tuple[str, ...]] = (
-        "student",
-        "teacher",
-        "network",
-        "network-bfloat16",
-        "release",
-    )
+        "student", "teacher", "network", "network-bfloat16", "release",
+    )  # fmt: skip
     left_out: ClassVar[dict[str, str]] = {
         "store": "stored tokens take 9.5 MB for each view of a picture, see docs/stores.md"
     }

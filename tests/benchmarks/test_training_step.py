@@ -14,8 +14,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 ROWS = {
     "deit-ti": {
         "student", "teacher", "network", "network-bfloat16", "store", "release", "timm", "plain",
-        "timm-plain",
-        "torchdistill", "projection", "release-projection",
+        "timm-plain", "torchdistill", "projection", "release-projection",
     },
     "vidt-nano": {"student", "teacher", "network", "network-bfloat16", "release", "store"},
     "biggan": {"student", "teacher", "network", "network-bfloat16", "store"},
