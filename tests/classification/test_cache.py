@@ -15,7 +15,7 @@ from vkd.api.cache import cache
 from vkd.api.train import train
 from vkd.classification import teachers
 from vkd.classification.data import read_splits, student_format
-from vkd.classification.distillation import Distillation
+from vkd.classification.module import ClassificationModule
 from vkd.data.views import Views
 from vkd.errors import RunError, UserError
 from vkd.recipe import config_of, read_recipe, recipe
@@ -82,14 +82,13 @@ def test_training_with_a_store_equals_training_with_its_network(config, tmp_path
     train(stored, tmp_path / "stored", show=False)
     splits = read_splits(config, student_format(config))
     seen, network = [], teachers.network_teacher(config, splits.format)
-    signals = Distillation.signals
 
-    def asked(distillation, images, logits, labels, indices, stored):
+    def asked(module, images, indices, stored):
         """The same views, but the network is asked about each."""
         seen.extend((indices // 215).tolist())
-        return signals(replace(distillation, teacher=network), images, logits, labels, indices)
+        return network(images, indices)
 
-    monkeypatch.setattr(Distillation, "signals", asked)
+    monkeypatch.setattr(ClassificationModule, "_taught", asked)
     train(stored, tmp_path / "asked", show=False)
     curves = [
         [record["train"]["loss"] for record in read_metrics(tmp_path / name)]
