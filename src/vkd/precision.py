@@ -98,8 +98,8 @@ def measure(
     """Return how long a device takes for a grouped and a plain convolution and a matrix product.
 
     These are the products of which networks for images consist. They take a few milliseconds each
-    time; the candidates alternate, and the least time of each counts,
-    as whatever else a machine does makes times longer only. All of it takes well under a second.
+    time; the candidates alternate, and the least time of each counts, as whatever else a machine
+    does makes times longer only. All of it takes well under a second.
 
     Args:
         device: to measure.

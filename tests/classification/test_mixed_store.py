@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from accelerate.utils import set_seed
+from accelerate.utils import send_to_device, set_seed
 from safetensors.torch import load_file
 from torch.optim import AdamW
 
+from support.waiting import check
 from vkd.api.cache import cache
 from vkd.api.train import train
 from vkd.classification import teachers
-from vkd.classification.distillation import Distillation
 from vkd.classification.task import ClassificationTask
 from vkd.errors import UserError
 from vkd.recipe import recipe
@@ -41,20 +41,13 @@ def exact(config, tmp_path_factory):
     return replace(config, teacher_store=str(folder))
 
 
-class Asked(Distillation):
-    """Sees the same mixed views, but asks the network about them."""
-
-    def signals(self, images, student_logits, labels, indices, stored=None):
-        return super().signals(images, student_logits, labels, indices)
-
-
 def trained(config, network=None, steps=20):
-    """The loss terms of each step."""
+    """The loss terms of each step; a network is asked about the same mixed views."""
     set_seed(0)
     task = ClassificationTask(config)
     module, found = task.steps[0].module, []
     if network is not None:
-        module.distillation = Asked(**vars(module.distillation) | {"teacher": network})
+        module._taught = lambda images, indices, stored: network(images, indices)
     optimizer = AdamW(module.parameters(), lr=1e-3)
     batches = task.train_loader()
     for epoch in range(math.ceil(steps / len(batches))):
@@ -71,7 +64,10 @@ def trained(config, network=None, steps=20):
 def test_twenty_steps_from_a_store_equal_those_with_the_network(exact):
     splits = ClassificationTask(exact).splits
     network = teachers.network_teacher(exact, splits.format)
+    seen = []
+    network.model.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
     stored, asked = trained(exact), trained(exact, network)
+    assert sum(seen) >= 20 * exact.batch_size
     assert len(stored) == 20
     assert set(stored[0]) == {"feature", "logit", "label"}
     for ours, theirs in zip(stored, asked, strict=True):
@@ -88,6 +84,14 @@ def test_a_network_without_the_mixing_would_not_do(exact):
     assert abs(terms[0]["feature"] - terms[1]["feature"]) > 1e-3
     with pytest.raises(ValueError, match="must come with its store's mixing"):
         task.steps[0].module((images, labels, rows))
+
+
+@pytest.mark.parametrize("place", ["cpu", "meta"])
+def test_a_step_from_a_store_makes_no_device_wait(exact, place):
+    task = ClassificationTask(exact)
+    module = task.steps[0].module.to(place)
+    batch = send_to_device(next(iter(task.train_loader())), place)
+    check(lambda: torch.stack(list(module(batch).values())).sum().backward(), place)
 
 
 def batches_of(config, epoch=0, workers=0):

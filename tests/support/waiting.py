@@ -1,7 +1,7 @@
 """What makes the host of an accelerator wait, found without one: tensors of the meta device stand
 for the accelerator's, which have no values that could be read unnoticed."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from unittest.mock import patch
 
 import torch
@@ -40,6 +40,8 @@ class Waits(TorchDispatchMode):
             self._patches.enter_context(
                 patch.object(owner, name, self._noting(getattr(owner, name)))
             )
+        # Which the meta device does not know, and has no use for.
+        self._patches.enter_context(patch.object(torch, "autocast", _autocast(torch.autocast)))
         return super().__enter__()
 
     def __exit__(self, *error):
@@ -82,6 +84,28 @@ class Waits(TorchDispatchMode):
             self.found.append("a copy to the host")
         elif source.ndim and not (kwargs.get("non_blocking") or any(rest)):
             self.found.append("a blocking copy from the host")
+
+
+def _autocast(own):
+    return lambda kind, *args, **rest: nullcontext() if kind == "meta" else own(kind, *args, **rest)
+
+
+def check(step, place, most=0):
+    """Assert that a step waits for nothing, but for so many copies to the host on the meta device.
+
+    Args:
+        step: a function; it runs once before.
+        place: ``cpu`` or ``meta``, where its tensors are.
+        most: copies to the host that are allowed.
+    """
+    with Waits():
+        step()
+    if place == "cpu":
+        assert reads_of(step) == []
+    else:
+        with Waits() as waits:
+            step()
+        assert waits.found == ["a copy to the host"] * most
 
 
 def reads_of(step):

@@ -1,13 +1,11 @@
 """No step of any task makes the host of an accelerator wait, but detection once, to match."""
 
-from contextlib import nullcontext
-
 import pytest
 import timm
 import torch
 
 from support.steps import classification_module, detection_module, generation_modules
-from support.waiting import Waits, reads_of
+from support.waiting import Waits, check, reads_of
 from vkd import Distiller
 from vkd.methods.catalogue import METHODS
 from vkd.training.means import Means
@@ -15,19 +13,8 @@ from vkd.training.means import Means
 PLACES = ["cpu", "meta"]
 
 
-@pytest.fixture(autouse=True)
-def autocast(monkeypatch):
-    """There is none on the meta device, where it has nothing to do."""
-    own = torch.autocast
-    monkeypatch.setattr(
-        torch,
-        "autocast",
-        lambda kind, **rest: nullcontext() if kind == "meta" else own(kind, **rest),
-    )
-
-
-def check(module, batch, place, most=0):
-    """Run a step of a module on the CPU, or on the meta device, and count what waits."""
+def check_module(module, batch, place, most=0):
+    """Check a training step of a module, up to the terms' means."""
     module.to(place).train()
 
     def step():
@@ -37,14 +24,7 @@ def check(module, batch, place, most=0):
         means.add({name: term.detach() for name, term in terms.items()})
         means.add(module.measures())
 
-    with Waits():
-        step()
-    if place == "cpu":
-        assert reads_of(step) == []
-    else:
-        with Waits() as waits:
-            step()
-        assert waits.found == ["a copy to the host"] * most
+    check(step, place, most)
 
 
 def weighted(name):
@@ -71,13 +51,13 @@ CLASSIFICATION = [
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("fields", CLASSIFICATION, ids=str)
 def test_classification(fields, place):
-    check(*classification_module(place, **fields), place)
+    check_module(*classification_module(place, **fields), place)
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("kind", ["plain", "distilled", "plus", "without a neck"])
 def test_detection_waits_once_for_the_costs_of_matching(kind, place):
-    check(*detection_module(kind, place), place, most=1)
+    check_module(*detection_module(kind, place), place, most=1)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -87,7 +67,7 @@ def test_generation(diff_augment, place):
     for module in modules:
         module.to(place)
     for module in modules:
-        check(module, batch, place)
+        check_module(module, batch, place)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -101,16 +81,7 @@ def test_a_distiller(place):
     teacher.to(place)
     images = torch.rand(8, 3, 32, 32, device=place)
 
-    def step():
-        distiller(images).loss.backward()
-
-    step()
-    if place == "cpu":
-        assert reads_of(step) == []
-    else:
-        with Waits() as waits:
-            step()
-        assert waits.found == []
+    check(lambda: distiller(images).loss.backward(), place)
 
 
 def test_what_waits_is_found():
