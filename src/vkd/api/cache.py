@@ -2,14 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vkd.api.networks import check_networks
 from vkd.api.train import objects_and_names, with_networks
-from vkd.config import DistillationConfig, TrainingConfig
+from vkd.config import DistillationConfig, LabelledImagesConfig, TrainingConfig
 from vkd.errors import FieldError, UserError
 from vkd.recipe import as_config
 from vkd.store.description import DESCRIPTION_FILE, StoreOptions
+from vkd.store.filling import StoreFiller
 from vkd.tasks import task_of
 from vkd.training.processes import require_shared
 from vkd.training.spec import resolve
@@ -69,5 +70,6 @@ def cache(
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
         require_shared(folder / DESCRIPTION_FILE, accelerator)
-        filler = resolve(spec.cache)(config, folder, options, objects)
-    return filler.fill(with_networks(config, folder, show), accelerator, show)
+        filler = StoreFiller(resolve(spec.cache)(config, objects), folder, options)
+    ready = cast(LabelledImagesConfig, with_networks(config, folder, show))
+    return filler.fill(ready, accelerator, show)

@@ -1,6 +1,5 @@
 """What stores of a classifier's teacher hold."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,21 +17,9 @@ from vkd.classification.teachers import (
 )
 from vkd.errors import FieldError
 from vkd.notes import say
-from vkd.store.description import StoreDescription, StoreOptions
-from vkd.store.filling import StoreFiller
+from vkd.store.description import StoreDescription
 from vkd.teacher import Teacher, TeacherOutput
 from vkd.training.task import Objects
-
-
-def store_filler(
-    config: ClassificationConfig, folder: Path, options: StoreOptions, objects: Objects
-) -> StoreFiller:
-    """Return the filler of a store for a recipe.
-
-    Raises:
-        UserError: see ``StoreFiller``.
-    """
-    return StoreFiller(ClassifierSubject(config, objects), folder, options)
 
 
 class ClassifierSubject:

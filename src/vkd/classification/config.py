@@ -98,9 +98,8 @@ class ClassificationConfig(LabelledImagesConfig):
         "data": (
             "dataset", "data_path", "input_size", "crop", "decoder", "evaluation_crop",
             "augmentation", "color_jitter", "crop_padding", "flip", "augment_on_device", "mixup",
-            "cutmix",
-            "cutmix_min", "cutmix_max", "mixup_probability", "mixup_switch_probability",
-            "mixup_mode", "repeated_augmentation", "train_fraction",
+            "cutmix", "cutmix_min", "cutmix_max", "mixup_probability",
+            "mixup_switch_probability", "mixup_mode", "repeated_augmentation", "train_fraction",
         ),
         "student": ("student", "student_layer", "drop_path"),
         "teacher": (

@@ -1,7 +1,5 @@
 """What stores of a discriminator's teacher hold."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
@@ -9,21 +7,9 @@ from vkd.generation.config import GenerationConfig
 from vkd.generation.data import GenerationSplits, read_splits
 from vkd.generation.teachers import network_teacher, store_contents
 from vkd.models.biggan import SIDE
-from vkd.store.description import StoreDescription, StoreOptions
-from vkd.store.filling import StoreFiller
+from vkd.store.description import StoreDescription
 from vkd.teacher import Teacher
 from vkd.training.task import Objects
-
-
-def store_filler(
-    config: GenerationConfig, folder: Path, options: StoreOptions, objects: Objects
-) -> StoreFiller:
-    """Return the filler of a store for a recipe.
-
-    Raises:
-        UserError: see ``StoreFiller``.
-    """
-    return StoreFiller(DiscriminatorSubject(config, objects), folder, options)
 
 
 class DiscriminatorSubject:

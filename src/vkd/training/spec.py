@@ -52,8 +52,8 @@ class TaskSpec:
             split.
         predict: ``(config, checkpoint, inputs, options, objects) -> records``; None if it cannot.
         export: ``(config, checkpoint, size, objects) -> Exported``, or as a tuple.
-        cache: ``(config, folder, options, objects) -> StoreFiller``; None where teachers cannot be
-            stored.
+        cache: ``(config, objects) -> Subject`` of ``vkd.store.filling``; None where teachers cannot
+            be stored.
         no_cache: why they cannot, the end of a sentence.
         datasets: its data sets by name.
         dataset_of: ``(path) -> name`` of the data set that the files of a folder or file look like;
