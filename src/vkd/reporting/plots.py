@@ -10,6 +10,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, StrMethodFormatter
 
 STYLE: Any = {
     "axes.spines.top": False,
@@ -84,6 +85,9 @@ def curves(
             axes.set_ylim(max(0, max(tops) - 25), min(100, max(tops) + 1.5))
         elif tops and min(lowest) > 0 and part == "train":
             axes.set_yscale("log")
+            # The usual ones are formulas, which are shown as they are, too.
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.yaxis.set_minor_formatter(LogFormatter())
         axes.legend(frameon=False, fontsize=9)
         return figure_svg(figure)
 
