@@ -70,22 +70,6 @@ BINARY = bytes(range(256))
 @pytest.mark.parametrize(
     ("name", "damage", "words"),
     [
-        (f"{STATE}/progress.json", gone, ["progress.json"]),
-        (f"{STATE}/progress.json", holding([1]), ["progress.json"]),
-        (f"{STATE}/progress.json", holding({"epoch": 2}), ["progress.json"]),
-        (f"{STATE}/progress.json", holding({"epoch": "a", "updates": 1}), ["progress.json"]),
-        (f"{STATE}/progress.json", holding({"epoch": 99, "updates": 1}), ["--epochs", "99"]),
-        (f"{STATE}/progress.json", holding(BINARY), ["progress.json"]),
-        (f"{STATE}/progress.json", holding(b"[" * 100_000), ["progress.json"]),
-        (f"{STATE}/model.safetensors", gone, [STATE]),
-        (f"{STATE}/model.safetensors", truncated, [STATE]),
-        (f"{STATE}/model.safetensors", holding(b""), [STATE]),
-        (f"{STATE}/optimizer.bin", gone, [STATE]),
-        (f"{STATE}/optimizer.bin", truncated, [STATE]),
-        (f"{STATE}/optimizer.bin", holding(b"some text"), [STATE]),
-        (f"{STATE}/random_states_0.pkl", gone, [STATE, "random"]),
-        (f"{STATE}/random_states_0.pkl", truncated, [STATE, "random"]),
-        (f"{STATE}/random_states_0.pkl", folder, [STATE, "random"]),
         ("metrics.jsonl", holding(BINARY), ["metrics.jsonl"]),
         ("metrics.jsonl", folder, ["metrics.jsonl"]),
         ("metrics.jsonl", holding(b"garbage\n"), ["metrics.jsonl, line 1"]),
@@ -109,7 +93,8 @@ def test_a_damaged_run_is_not_resumed_and_stays_as_it_is(run, name, damage, word
 
 
 def test_checkpoints_that_are_no_folders(run):
-    shutil.rmtree(run / STATE)
+    shutil.rmtree(run / "checkpoints")
+    (run / "checkpoints").mkdir()
     (run / STATE).write_text("a file")
     one_sentence(run_here("train", "digits", "--output", run, *FLAGS, "--resume"), STATE)
     shutil.rmtree(run / "checkpoints")
@@ -122,7 +107,7 @@ def test_folders_of_others_among_the_checkpoints_are_left_alone(run):
         (run / "checkpoints" / name).mkdir()
     done = run_here("train", "digits", "--output", run, *FLAGS, "--resume")
     assert done.returncode == 0, done.stderr
-    assert len(list((run / "checkpoints").iterdir())) == 4
+    assert len(list((run / "checkpoints").iterdir())) == 5
 
 
 def test_half_a_last_record_is_left_out_and_half_another_is_not(run):
@@ -155,12 +140,20 @@ def test_half_a_last_record_is_left_out_and_half_another_is_not(run):
         ("recipe.yaml", gone, ["recipe.yaml"]),
         ("projection.safetensors", holding(b""), ["projection.safetensors"]),
         ("projection.safetensors", holding(BINARY), ["projection.safetensors"]),
-        ("projection.safetensors", lambda f: save_file({"other": torch.eye(2)}, f), ["damaged"]),
+        ("projection.safetensors", lambda f: save_file({}, f), ["damaged"]),
         ("projection.safetensors", lambda f: save_file({"weight": torch.ones(2)}, f), ["matrix"]),
         ("projection.safetensors",
          lambda f: save_file({"weight": torch.full((2, 2), torch.nan)}, f), ["finite"]),
         ("projection.safetensors",
          lambda f: save_file({"weight": torch.zeros(0, 3)}, f), ["matrix"]),
+        ("findings/findings.json", holding(b"garbage"), ["findings.json is damaged"]),
+        ("findings/findings.json", holding(b'[{"kind": "Lines"}]'), ["findings.json is damaged"]),
+        ("findings/0000.png", holding(b"x"), ["findings.json is damaged"]),
+        ("findings/0000.png", gone, ["findings.json is damaged"]),
+        ("similarity-after.json", holding(b"{}"), ["similarity-after.json is damaged"]),
+        ("similarity-before.json", holding(b"x"), ["similarity-before.json is damaged"]),
+        ("bench.json", holding(b'{"timings": 7}'), ["bench.json is damaged"]),
+        ("steps.jsonl", holding(b"x\n"), ["steps.jsonl, line 1"]),
     ],
 )  # fmt: skip
 def test_a_report_of_a_damaged_run(run, name, damage, words):

@@ -12,7 +12,7 @@ from support.commands import run_python
 from support.two_processes import distiller_batches, even_training, fit, make_distiller
 from vkd import standardize, whiten
 from vkd.api.train import train
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 
 def loaded(folder, name):
@@ -65,6 +65,24 @@ def test_two_processes_train_as_one_with_the_same_global_batch(
         found = load_file(other / "model.safetensors")
         for name, weight in weights.items():
             torch.testing.assert_close(found[name], weight, atol=1e-4, rtol=0, msg=name)
+
+
+@pytest.mark.slow
+def test_sharded_weights_are_held_in_parts(two_processes):
+    first, second = loaded(two_processes, "shards")
+    for mine, others in zip(first, second, strict=True):
+        assert mine[:2] == others[:2] == ["DistributedType.FSDP", ["DTensor"]]
+        assert mine[2] + others[2] == mine[3] == others[3]
+        assert mine[2] < 0.6 * mine[3]
+
+
+@pytest.mark.slow
+def test_sharded_weights_are_resumed_as_they_were(two_processes):
+    run, resumed = two_processes / "sharded", two_processes / "sharded-resumed"
+    assert curves(resumed) == curves(run)
+    weights = load_file(run / "model.safetensors")
+    for name, weight in load_file(resumed / "model.safetensors").items():
+        assert torch.equal(weights[name], weight), name
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What weight decay spares, in every task and for every method alike."""
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -11,7 +12,12 @@ from vkd.classification.task import ClassificationTask
 from vkd.config import TrainingConfig
 from vkd.generation.task import GenerationTask
 from vkd.recipe import recipe
-from vkd.training.optimization import create_optimizer, create_schedule, parameter_groups
+from vkd.training.optimization import (
+    create_optimizer,
+    create_schedule,
+    load_optimizer,
+    parameter_groups,
+)
 from vkd.training.task import TrainingModule
 
 PROJECTIONS = ("orthogonal", "linear", "mlp")
@@ -188,3 +194,30 @@ def plain_adam(module, images, steps, lr=0.1, clip=0.5):
             mean, square = means[name] / (1 - 0.9**step), squares[name] / (1 - 0.999**step)
             p.data -= lr * module.lr_scale(name) * mean / (square.sqrt() + 1e-8)
     return {name: p.detach() for name, p in parameters.items()}
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_moments_that_are_loaded_lie_as_their_weights_do(fused):
+    def made():
+        torch.manual_seed(0)
+        weight = torch.nn.Parameter(
+            torch.randn(4, 3, 2, 2).contiguous(memory_format=torch.channels_last)
+        )
+        return weight, torch.optim.AdamW([weight], lr=0.1, fused=fused)
+
+    def step(weight, optimizer, seed):
+        weight.grad = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(seed))
+        weight.grad = weight.grad.contiguous(memory_format=torch.channels_last)
+        optimizer.step()
+
+    weight, optimizer = made()
+    step(weight, optimizer, 1)
+    state = deepcopy(optimizer.state_dict())
+    state["state"][0] = {name: part.contiguous() for name, part in state["state"][0].items()}
+    other, resumed = made()
+    with torch.no_grad():
+        other.copy_(weight)
+    load_optimizer(resumed, state)
+    for pair in ((weight, optimizer), (other, resumed)):
+        step(*pair, 2)
+    assert torch.equal(weight, other)

@@ -5,6 +5,7 @@ import torch
 
 from vkd.training import pace as pace_module
 from vkd.training import step_records
+from vkd.training.gradients import Gradients
 from vkd.training.pace import Pace, WaitingHint, worker_advice
 from vkd.training.step_records import StepRecorder
 
@@ -26,14 +27,13 @@ def batches(clock, count, seconds):
 
 def test_an_epoch_and_the_updates_since_a_record_are_measured_apart(clock):
     recorder = StepRecorder(every=2, images=8)
-    module = torch.nn.Linear(1, 1)
-    module.weight.grad = torch.ones(1, 1)
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD([torch.ones(1)], lr=0.1)
+    gradients = Gradients(torch.ones(()), torch.zeros(()))
     found = []
     for number in recorder.timed(batches(clock, 4, seconds=1.0)):
         clock[0] += 3.0 if number < 2 else 1.0
-        recorder.observe_gradients(number + 1, module, None)
-        found.append(recorder.record(number + 1, {"loss": torch.ones(())}, optimizer))
+        terms = {"loss": torch.ones(())}
+        found.append(recorder.record(number + 1, terms, gradients, optimizer))
     recorder.epoch.stop()
     clock[0] += 100.0  # evaluation
     assert [record is None for record in found] == [True, False, True, False]
@@ -68,7 +68,7 @@ def test_little_waiting_is_not_said(clock, caplog, waited, computed):
 
 
 def test_workers_are_advised_where_cores_are_left(monkeypatch):
-    monkeypatch.setattr(pace_module, "_cores", lambda: 8)
+    monkeypatch.setattr(pace_module, "cores", lambda: 8)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     assert worker_advice(3, cuda) == ["more workers (--workers, now 3; 4 cores for each process)"]

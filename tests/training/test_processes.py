@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from support.runs import reseal
 from support.two_processes import Idle
 from vkd.api.train import train
 from vkd.errors import FieldError, UserError
 from vkd.recipe import recipe
-from vkd.training.checkpoint import read_metrics
+from vkd.training.checkpoint import states_of
 from vkd.training.processes import require_gradients, require_shared
+from vkd.training.records import read_metrics
 
 
 def test_parameters_without_a_gradient_are_named():
@@ -63,14 +65,19 @@ def test_a_run_that_goes_on_with_other_processes_keeps_its_place(
         teacher_checkpoint=str(digits_teacher),
     )  # fmt: skip
     train(config, tmp_path / "unbroken", show=False)
-    assert "would take" not in caplog.text
+    assert "processes and now" not in caplog.text
     interrupted(config, tmp_path / "run")
-    (state,) = (tmp_path / "run" / "checkpoints").iterdir()
+    (state,) = states_of(tmp_path / "run")
     saved = json.loads((state / "progress.json").read_text())
     # As four processes would have left it.
-    (state / "progress.json").write_text(json.dumps(saved | {"updates": saved["updates"] // 4}))
+    four = saved | {"updates": saved["updates"] // 4, "processes": 4}
+    (state / "progress.json").write_text(json.dumps(four))
+    reseal(state)
     train(config, tmp_path / "run", resume=True, show=False)
-    assert "took 2 updates, and would take 11 with the 1 processes of now" in caplog.text
+    assert (
+        "had 4 processes and now has 1. It goes on at epoch 2, batch 1, and update 11, after 2"
+        in (caplog.text)
+    )
     found, expected = (read_metrics(tmp_path / name) for name in ("run", "unbroken"))
     assert [record["updates"] for record in found] == [11, 22, 33]
     assert [record["lr"] for record in found] == [record["lr"] for record in expected]

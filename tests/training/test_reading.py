@@ -1,5 +1,7 @@
 """What goes wrong while batches are read is one sentence, with and without workers."""
 
+import re
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -82,7 +84,7 @@ class Items:
     def __len__(self): return 8
     def __getitem__(self, index):
         if self.is_deadly and torch.utils.data.get_worker_info() and index == 5:
-            os.kill(os.getpid(), signal.SIGKILL)
+            {end}
         return torch.rand(1, 8, 8), index % 2
 
 data = splits_of(Items(True), Items(False), classes=2)
@@ -94,13 +96,46 @@ except Exception as error:
 """
 
 
-def test_a_worker_that_is_killed_is_a_sentence(tmp_path):
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            "killed by a signal: Killed, as when memory runs out",
+        ),
+        ("os._exit(3)", "exit code 3"),
+    ],
+)
+def test_a_worker_that_ends_is_a_sentence(tmp_path, end, told):
     # In a process of its own, as torch raises the error again whenever any process ends.
-    done = run_python("-c", DYING, tmp_path / "run")
-    (line,) = done.stderr.splitlines()
-    assert "fewer workers need less" in line
+    done = run_python("-c", DYING.format(end=end), tmp_path / "run")
+    line = done.stderr.splitlines()[-1]
+    assert re.search(rf"loads data ended by itself \(pid \d+, {told}\)", line), done.stderr
+    assert "fewer workers" in line
     assert len(line) <= 300
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "unable to write to file </torch_12_34_0>: No space left on device (28)",
+        "unable to allocate shared memory(shm) for file </torch_1_2>: No space left on device (28)",
+    ],
+)
+def test_full_shared_memory_is_a_sentence(text, workers):
+    # As torch words it where the memory that batches are handed over in is full.
+    batches = read(DataLoader(Failing(raising(RuntimeError(text))), 2, num_workers=workers))
+    with pytest.raises(RunError, match=r"/dev/shm\) is full.*--shm-size") as error:
+        list(batches)
+    assert len(str(error.value)) <= 300
+
+
+def test_a_full_disk_is_no_full_shared_memory():
+    full = OSError(28, "No space left on device", "/data/a.png")
+    with pytest.raises(RunError, match="could not be read: OSError"):
+        list(read(DataLoader(Failing(raising(full)), 2)))
 
 
 def test_other_errors_of_a_network_are_left_alone():

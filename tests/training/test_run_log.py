@@ -5,8 +5,10 @@ import os
 
 import pytest
 
+from support.commands import run_here, run_python
 from vkd.recipe import recipe
 from vkd.training.extra_log import ExtraLog, RunShape
+from vkd.training.records import read_records
 from vkd.training.run_log import RunLog
 from vkd.training.trackers import Trackers
 
@@ -91,3 +93,61 @@ def test_an_extra_log_follows_the_records_through_resuming_and_going_back(run):
     log.update({"update": 5})
     log.epoch({"epoch": 2, "updates": 8, "lr": 1.0, "train": {}} | PACE)
     assert lines() == [*first[:2], "2: [(1, 0)]"]
+
+
+def test_resuming_within_an_epoch_keeps_its_updates(run):
+    def lines(record, updates, shape):
+        return [f"{record['epoch']}: {[one['update'] for one in updates]}"]
+
+    extra = [ExtraLog(file="extra.txt", lines=lines)]
+    log = resumed_log(run, 1, 6, extra)
+    lines_of = [(run / name).read_text().splitlines() for name in FILES]
+    assert [len(part) for part in lines_of] == [1, 6]
+    log.update({"update": 8})
+    log.epoch({"epoch": 2, "lr": 0.1, "train": {}, **PACE})
+    assert (run / "extra.txt").read_text() == "1: [1, 2, 3, 4]\n2: [5, 6, 8]\n"
+
+
+def test_epochs_that_stand_twice_and_half_a_line_are_mended(run, caplog):
+    file = run / "metrics.jsonl"
+    with file.open("a") as opened:
+        opened.write('{"epoch": 2, "updates": 8, "seconds": 5}\n{"epoch": 4, "upd')
+    assert [record["epoch"] for record in read_records(file, "epoch")] == [1, 2, 3]
+    assert "again further down and are left out: 1" in caplog.text
+    log = resumed_log(run, 3, 12)
+    log.epoch({"epoch": 4, "lr": 0.1, "train": {}, **PACE})
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2, 3, 4]
+    assert records[1]["seconds"] == 5
+
+
+@pytest.mark.slow
+def test_a_process_killed_between_an_epochs_record_and_its_state(tmp_path):
+    flags = ("digits", "--method", "none", "--epochs", "3", "--warmup-epochs", "0", "--device",
+             "cpu", "--trackers", "", "--checkpoint-every", "1", "--log-every", "1")  # fmt: skip
+    kill = """
+import os, signal, sys
+def hook(event, arguments):
+    if event == "os.mkdir" and "epoch-00002" in str(arguments[0]):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+from vkd.cli import main
+main(sys.argv[1:])
+"""
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    killed = run_python("-c", kill, "train", *flags, "--output", run)
+    assert killed.returncode == -9, killed.stderr
+    assert [one["epoch"] for one in read_records(run / "metrics.jsonl", "epoch")] == [1, 2]
+    assert run_here("train", *flags, "--output", run, "--resume").returncode == 0
+    assert run_here("train", *flags, "--output", whole).returncode == 0
+    times = {"seconds", "images_per_second", "waiting", "memory_gb"}
+    for name, key in zip(FILES, ("epoch", "update"), strict=True):
+        assert (run / name).read_text().count("\n") == len(read_records(run / name, key))
+        found, expected = (
+            [
+                {n: v for n, v in one.items() if n not in times}
+                for one in read_records(f / name, key)
+            ]
+            for f in (run, whole)
+        )
+        assert found == expected

@@ -11,7 +11,7 @@ import vkd
 from support.commands import ENVIRONMENT
 from vkd.cli import main
 from vkd.errors import FieldError
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 from vkd.training.trackers import check_trackers
 
 

@@ -1,6 +1,6 @@
 """What a data set holds, in words and samples, for ``vkd check``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Subset
+from torch.utils.data import Subset, default_collate
 from torchvision.transforms.v2.functional import to_pil_image
 
 from vkd.data.pictures import picture_size
@@ -83,6 +83,16 @@ class DataDescription:
 def spread(count: int, most: int) -> list[int]:
     """Return at most ``most`` of ``count`` places, evenly spread."""
     return [place * count // min(count, most) for place in range(min(count, most))]
+
+
+def few_batches(images: Any, count: int, size: int = 64) -> Iterator[list[Any]]:
+    """Yield batches of ``count`` items of a data set, evenly spread, read in this process.
+
+    Unlike a ``DataLoader`` it draws no random numbers of its own.
+    """
+    places = spread(len(images), count)
+    for start in range(0, count, size):
+        yield default_collate([images[place] for place in places[start : start + size]])
 
 
 def sizes_of(files: Sequence[tuple[str, Path]]) -> dict[str, Any]:

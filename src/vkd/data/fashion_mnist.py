@@ -78,17 +78,33 @@ def read_idx(file: Path, dimensions: int) -> Tensor:
     Raises:
         UserError: if the file is not IDX of unsigned bytes with that many dimensions.
     """
+    length = 4 + 4 * dimensions
+    is_packed = file.suffix == ".gz"
     try:
-        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    except (OSError, EOFError, zlib.error):
-        raise UserError(f"{file} cannot be read as a gzip file.") from None
-    header = 4 + 4 * dimensions
-    if len(data) < header or data[:4] != bytes([0, 0, 8, dimensions]):
-        raise UserError(f"{file} is not an IDX file of {dimensions}-dimensional unsigned bytes.")
-    shape = tuple(np.frombuffer(data, ">u4", dimensions, 4).tolist())
-    size = math.prod(shape)
-    if len(data) - header != size:
-        raise UserError(f"{file} should hold {size} bytes, found {len(data) - header}.")
+        with gzip.open(file) if is_packed else file.open("rb") as opened:
+            header = opened.read(length)
+            if len(header) < length or header[:4] != bytes([0, 0, 8, dimensions]):
+                raise UserError(
+                    f"{file} is not an IDX file of {dimensions}-dimensional unsigned bytes."
+                )
+            shape = tuple(np.frombuffer(header, ">u4", dimensions, 4).tolist())
+            size = math.prod(shape)
+            _require_images(file, shape, size, is_packed)
+            # No more than it should hold, however much a small packed file becomes.
+            data = opened.read(size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = " as a gzip file" if is_packed else f": {error}"
+        raise UserError(f"{file} cannot be read{reason}.") from None
+    if len(data) != size:
+        found = f"{len(data):,}" if len(data) < size else "more"
+        raise UserError(f"{file} should hold {size:,} bytes, found {found}.")
+    return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(shape).copy())
+
+
+def _require_images(file: Path, shape: tuple[int, ...], size: int, is_packed: bool) -> None:
     if not size:
         raise UserError(f"{file} holds nothing, its shape is {shape}.")
-    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy())
+    # Nothing is packed to less than a thousandth.
+    most = file.stat().st_size * (1100 if is_packed else 1)
+    if size > most:
+        raise UserError(f"{file} should hold {size:,} bytes by its shape, and is too short for it.")

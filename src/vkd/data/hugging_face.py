@@ -8,10 +8,18 @@ import numpy as np
 
 from vkd.data.catalogue import MOST_CLASSES
 from vkd.data.columns import IMAGE_COLUMNS, LABEL_COLUMNS, chosen_column, usual
-from vkd.data.reader import Labels, UnlabelledError, empty_note, listed, sorted_names
+from vkd.data.reader import (
+    UNLABELLED,
+    Labels,
+    UnlabelledError,
+    empty_note,
+    listed,
+    sorted_names,
+)
 from vkd.data.sources import Opened, PhotographSource, open_splits
 from vkd.data.split_names import splits_among
 from vkd.errors import UserError
+from vkd.inside import inside
 
 
 class HuggingFaceReader:
@@ -38,16 +46,23 @@ class HuggingFaceReader:
         self._image = chosen_column(
             "image_column", source.image_column, _pictures_in(split), columns, self.source
         )
-        label = chosen_column(
-            "label_column", source.label_column, _labels_in(split), columns, self.source
-        )
         if isinstance(split.features[self._image], datasets.Image):
             split = split.cast_column(self._image, datasets.Image(decode=False))
         self._pictures = split.select_columns([self._image])
-        values = split.select_columns([label]).with_format(None)[label][:]
-        self.classes, self.labels = self._classes(values, split.features[label], label)
+        self.classes, self.labels = self._labelled(split, source)
         self.notes = empty_note(self.classes, self.labels)
         self._files = [Path(entry["filename"]) for entry in split.cache_files]
+
+    def _labelled(self, split: Any, source: PhotographSource) -> tuple[list[str], Labels]:
+        """The names of the classes, and the labels."""
+        if not source.labelled:
+            return list(UNLABELLED), np.zeros(len(split), dtype=np.int64)
+        columns = list(split.column_names)
+        label = chosen_column(
+            "label_column", source.label_column, _labels_in(split), columns, self.source
+        )
+        values = split.select_columns([label]).with_format(None)[label][:]
+        return self._classes(values, split.features[label], label)
 
     def _classes(self, values: list[Any], feature: Any, column: str) -> tuple[list[str], Labels]:
         import datasets
@@ -96,11 +111,10 @@ class HuggingFaceReader:
 
     def _file(self, path: str) -> Path:
         """A picture that is named, not held: only inside the data's folder."""
-        root = self.root.resolve()
-        file = (root / path).resolve()
-        if not (self.root.is_dir() and file.is_relative_to(root)):
+        found = inside(self.root, path, through_links=False) if self.root.is_dir() else None
+        if found is None:
             raise UserError(f"{self.source} names {path[:80]}, which is outside of its folder.")
-        return file
+        return self.root.resolve() / found
 
     def filename(self, index: int) -> str:
         """Return the row of a picture, for messages."""
@@ -173,9 +187,24 @@ def _load(path: str) -> dict[str, Any]:
         raise UserError(f"{path} is a file; name its folder, or use dataset table.")
     try:
         if (folder / "dataset_dict.json").is_file():
-            return dict(datasets.load_from_disk(path))
+            found = dict(datasets.load_from_disk(path))
+            files = [entry["filename"] for split in found.values() for entry in split.cache_files]
+            _require_inside(folder, files)
+            return found
+        if folder.is_dir():
+            # A README.md there may name any file, and addresses.
+            named = datasets.load_dataset_builder(path).config.data_files or {}
+            _require_inside(folder, [file for files in named.values() for file in files])
         return dict(datasets.load_dataset(path))
+    except UserError:
+        raise
     # Whatever the package meets in a damaged file or on the way to the hub.
     except Exception as error:
         reason = " ".join(str(error).split())[:150] or type(error).__name__
         raise UserError(f"{path} is no data set of Hugging Face: {reason}.") from None
+
+
+def _require_inside(folder: Path, files: list[str]) -> None:
+    for file in files:
+        if "://" in file or inside(folder, file) is None:
+            raise UserError(f"{folder} names {file[-100:]} as its data, which is outside of it.")

@@ -122,10 +122,13 @@ def splits_of(
     """Return splits of your own data sets, whose items are (image tensor (C, H, W), label).
 
     Args:
-        train, validation, test: the data sets; validation stands for a test set that is left out.
+        train: the data set to train on.
+        validation: never trained on.
+        test: likewise; the validation set where it is left out.
         classes: names, or the number of classes.
-        mean, std: what each channel of the images was normalised with, which a teacher with other
+        mean: what each channel of the images was normalised with, which a teacher with other
             inputs needs; left out, they count as not normalised (mean 0, deviation 1).
+        std: likewise.
 
     Raises:
         UserError: if a split is empty, or mean and deviation do not fit the channels.

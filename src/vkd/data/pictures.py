@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.ExifTags import Base
 
+from vkd.data.picture_limits import MOST_PIXELS as MOST_PIXELS
+from vkd.data.picture_limits import check_limits
 from vkd.errors import UserError
 
-# Half a gigabyte of grey pixels: above the largest scans and mosaics, below what ends a machine.
-MOST_PIXELS = 500_000_000
 # Pillow knows these by name only, or by running a program (Ghostscript), which no folder may.
 _NO_PICTURES = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
 _TURNS = {
@@ -150,6 +150,23 @@ def picture_size(source: Path | BinaryIO, name: str = "") -> tuple[int, int]:
         return (image.height, image.width) if is_turned else image.size
 
 
+def open_small(source: Path | BinaryIO, most: int, name: str = "") -> Image.Image:
+    """Return a picture of at most ``most`` pixels, in greys or colours; see ``open_picture``.
+
+    Raises:
+        UserError: also for a larger one, which is not decoded.
+    """
+    name = name or str(source)
+    with _decoding(source, name), _opened(source) as image:
+        if image.width * image.height > most:
+            raise UserError(
+                f"{name} has {image.width} x {image.height} pixels, more than the {most:,} that "
+                "are shown."
+            )
+        mode = "L" if image.mode in ("1", "L") else "RGB"
+        return OpenedPicture(image, mode, name).decoded()
+
+
 @contextmanager
 def _decoding(source: Path | BinaryIO, name: str) -> Iterator[None]:
     """Turn whatever goes wrong into a ``UserError`` that names the file."""
@@ -191,12 +208,7 @@ def _opened(source: Path | BinaryIO) -> Image.Image:
             image = Image.open(source, formats=picture_formats())
         finally:
             Image.MAX_IMAGE_PIXELS = before
-    width, height = image.size
-    if width * height > MOST_PIXELS:
-        image.close()
-        raise ValueError(
-            f"it has {width} x {height} pixels, more than the {MOST_PIXELS:,} that are read"
-        )
+    check_limits(image)
     return image
 
 

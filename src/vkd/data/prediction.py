@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from vkd.data.class_folders import scan_folder
 from vkd.data.pictures import open_picture
+from vkd.data.scan import scan_folder
 from vkd.errors import UserError
 from vkd.notes import say
 

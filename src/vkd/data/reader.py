@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from vkd.errors import UserError
 
 Labels = NDArray[np.int64]
+# The classes of pictures that are read without labels: all are of one, which has no name.
+UNLABELLED = ("",)
 
 
 class PictureReader(Protocol):

@@ -2,13 +2,17 @@
 
 import csv
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vkd.errors import FieldError
+from vkd.data.reader import is_number
+from vkd.files import whole_file
+from vkd.notes import say
+from vkd.places import check_new_file, check_place
 
+# What formulas begin with.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 SUFFIXES = (".jsonl", ".csv")
 Record = dict[str, Any]
 
@@ -18,8 +22,10 @@ def check_target(file: Path) -> None:
 
     One that holds errors is an earlier try that was not whole, and may be replaced.
     """
-    if file.exists() and not (file.is_file() and _has_errors(file)):
-        raise FieldError("output", f": {file} exists already; name a new file.")
+    if file.is_file() and _has_errors(file):
+        check_place(file, "output")
+    else:
+        check_new_file(file, "output")
 
 
 def _has_errors(file: Path) -> bool:
@@ -37,12 +43,12 @@ def written(records: Iterable[Record], file: Path) -> Iterator[Record]:
     """Yield ``records`` and write them to a file, which appears when all are there.
 
     In CSV a detection is a row of its own, with its box as ``left``, ``top``, ``right`` and
-    ``bottom``; a picture without any has one row.
+    ``bottom``; a picture without any has one row. A text that a spreadsheet would compute has an
+    apostrophe in front, which is said; JSON Lines have it as it is.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
     kept: list[Record] = []
-    with partial.open("w", newline="", encoding="utf-8") as opened:
+    with whole_file(file) as place, place.open("w", newline="", encoding="utf-8") as opened:
         for record in records:
             if file.suffix == ".csv":
                 kept += _rows(record)
@@ -55,8 +61,19 @@ def written(records: Iterable[Record], file: Path) -> Iterator[Record]:
             columns = [*dict.fromkeys(names), "error"]
             writer = csv.DictWriter(opened, columns, restval="")
             writer.writeheader()
-            writer.writerows(kept)
-    os.replace(partial, file)
+            writer.writerows({name: _cell(value) for name, value in row.items()} for row in kept)
+            changed = sum(_is_formula(value) for row in kept for value in row.values())
+            if changed:
+                say(file, [f"{changed:,} cells that a spreadsheet would compute have ' in front"])
+
+
+def _is_formula(value: object) -> bool:
+    """Whether a spreadsheet would take a text for a formula, which may run a command."""
+    return isinstance(value, str) and value.startswith(_FORMULA) and not is_number(value)
+
+
+def _cell(value: object) -> object:
+    return f"'{value}" if _is_formula(value) else value
 
 
 def _rows(record: Record) -> list[Record]:

@@ -15,6 +15,7 @@ import numpy as np
 from vkd.data.catalogue import MOST_CLASSES
 from vkd.data.pictures import picture_suffixes
 from vkd.data.reader import (
+    UNLABELLED,
     Labels,
     counted_notes,
     empty_note,
@@ -39,13 +40,14 @@ class ShardReader:
     Args:
         files: the shards.
         root: the folder of the data.
+        labelled: False to read pictures alone, with classes or without.
 
     Raises:
         UserError: if a shard is no plain tar file or damaged, or a picture has no proper class.
     """
 
-    def __init__(self, files: list[Path], root: Path) -> None:
-        self.files, self.root = files, root
+    def __init__(self, files: list[Path], root: Path, labelled: bool = True) -> None:
+        self.files, self.root, self._is_labelled = files, root, labelled
         self.source = str(files[0].parent)
         self._others: Counter[str] = Counter()
         self._left_out: dict[str, list[str]] = {
@@ -57,9 +59,10 @@ class ShardReader:
             images, labels = self._scan(file)
             for key, place in images.items():
                 rows.append((shard, *place))
-                texts.append(labels[key])
+                texts.append(labels[key] if labelled else UNLABELLED[0])
         if not rows:
-            raise UserError(f"The shards in {self.source} hold no pictures with classes.")
+            what = "pictures with classes" if labelled else "pictures"
+            raise UserError(f"The shards in {self.source} hold no {what}.")
         self._rows = np.array(rows, dtype=np.int64)
         self.classes, self.labels = _classes(texts, self.source)
         self.notes = self._notes()
@@ -93,11 +96,12 @@ class ShardReader:
             if member.isdir() or any(p[0] == "." or p == "__MACOSX" for p in name.parts if p):
                 continue
             key, suffix = member.name.removesuffix(name.suffix), name.suffix.lower()
-            if suffix not in picture_suffixes() and suffix != ".cls":
+            is_label = suffix == ".cls" and self._is_labelled
+            if suffix not in picture_suffixes() and not is_label:
                 self._others[suffix or "no suffix"] += 1
                 continue
-            if not member.isreg():
-                # A link may lead outside of the shard.
+            # A link may lead outside of the shard, and a sparse file's bytes lie apart.
+            if not member.isreg() or member.issparse():
                 self._left_out["links and other entries that are no files"].append(member.name)
                 continue
             if member.offset_data + member.size > length:
@@ -105,13 +109,13 @@ class ShardReader:
                     f"{file} is damaged: {member.name[:60]} has {member.size:,} bytes by its "
                     f"header, more than the file's {length:,}."
                 )
-            if key in (labels if suffix == ".cls" else images):
+            if key in (labels if is_label else images):
                 raise UserError(f"{file} has two entries for {member.name[:80]}; remove one.")
-            if suffix == ".cls":
+            if is_label:
                 labels[key] = _label_text(tar, member, file)
             else:
                 images[key] = (member.offset_data, member.size)
-        missing = images.keys() - labels.keys()
+        missing = images.keys() - labels.keys() if self._is_labelled else ()
         if missing:
             raise UserError(
                 f"{file} has no {min(missing)[:80]}.cls with the class of the image; "
@@ -186,12 +190,15 @@ def read_shards(source: PhotographSource) -> Opened:
     root = existing_folder(source.path)
     files, left_out = _find_shards(root)
     names = splits_among(files, root)
+    if not names and left_out and not source.labelled:
+        every = [root / name for name in left_out]
+        return Opened({"train": ShardReader(every, root, labelled=False)})
     if not names:
         raise UserError(
             f"{root} has no shards named after a split, such as train-000.tar or train/000.tar; "
             f"found {listed(left_out) if left_out else 'no tar files'}."
         )
-    opened = open_splits(names, lambda name, train: ShardReader(files[name], root))
+    opened = open_splits(names, lambda name, train: ShardReader(files[name], root, source.labelled))
     opened.notes += counted_notes({"tar files that name no split": left_out})
     return opened
 

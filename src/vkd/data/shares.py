@@ -71,6 +71,12 @@ def hold_out(reader: PictureReader, fraction: float) -> tuple[Share, Share]:
     Raises:
         FieldError: if no class has two pictures.
     """
+    if len(reader) == 1:
+        raise FieldError(
+            "data_path",
+            f": {reader.source} holds one training picture; there must be two or more, of which "
+            "one is held out to validate with.",
+        )
     held = held_out_places(reader.labels, fraction)
     if not held.any():
         raise FieldError(

@@ -35,6 +35,8 @@ class PhotographSource:
         image_column, label_column: of a table or a data set of Hugging Face; found when empty.
         validation_fraction: share to hold out where there is no validation split.
         max_corrupt: unreadable pictures of a split to skip before ``RunError``.
+        labelled: False to read pictures alone, all of the class ``vkd.data.reader.UNLABELLED``,
+            whether there are labels or not.
     """
 
     dataset: str
@@ -44,6 +46,7 @@ class PhotographSource:
     label_column: str = ""
     validation_fraction: float = 0.1
     max_corrupt: int = 100
+    labelled: bool = True
 
     @classmethod
     def of(cls, config: PhotographFields) -> "PhotographSource":

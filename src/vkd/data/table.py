@@ -1,4 +1,4 @@
-"""Tables of paths and labels: CSV, TSV or Parquet."""
+"""Tables of paths and labels: CSV, TSV or Parquet; and lists of paths alone, a line each."""
 
 import csv
 import os
@@ -15,12 +15,15 @@ from vkd.data.columns import (
     chosen_column,
     usual,
 )
-from vkd.data.reader import Labels, listed, sorted_names
+from vkd.data.reader import UNLABELLED, Labels, listed, sorted_names
 from vkd.data.sources import Opened, PhotographSource, open_splits
 from vkd.data.split_names import split_of, splits_among
 from vkd.errors import FieldError, UserError
+from vkd.inside import inside
 
 TABLES = (".csv", ".tsv", ".parquet")
+LIST = ".txt"
+_MOST_ROWS = 50_000_000
 
 
 @dataclass
@@ -57,17 +60,10 @@ class TableReader:
         image = chosen_column(
             "image_column", source.image_column, usual(columns, IMAGE_COLUMNS), columns, table.file
         )
-        label = chosen_column(
-            "label_column", source.label_column, usual(columns, LABEL_COLUMNS), columns, table.file
-        )
-        place, named = columns.index(image), columns.index(label)
         if not table.rows:
             raise UserError(f"{table.file} has no rows.")
-        for line, values in table.rows:
-            if not values[named]:
-                raise UserError(f"{table.file}, line {line}: the label ({label}) is empty.")
-        self._paths = _existing(self.root, table, place)
-        names = [values[named] for _, values in table.rows]
+        names = _labels_in(table, source) if source.labelled else [UNLABELLED[0]] * len(table.rows)
+        self._paths = _existing(self.root, table, columns.index(image))
         self.classes = sorted_names(names)
         number = {name: index for index, name in enumerate(self.classes)}
         self.labels: Labels = np.array([number[name] for name in names], dtype=np.int64)
@@ -87,6 +83,19 @@ class TableReader:
     def sources(self) -> list[tuple[str, Path]]:
         """Return the picture files, with names relative to the folder that paths begin at."""
         return [(path, self.root / path) for path in self._paths]
+
+
+def _labels_in(table: Table, source: PhotographSource) -> list[str]:
+    """The label of each row."""
+    columns = table.columns
+    label = chosen_column(
+        "label_column", source.label_column, usual(columns, LABEL_COLUMNS), columns, table.file
+    )
+    place = columns.index(label)
+    for line, values in table.rows:
+        if not values[place]:
+            raise UserError(f"{table.file}, line {line}: the label ({label}) is empty.")
+    return [values[place] for _, values in table.rows]
 
 
 def _existing(root: Path, table: Table, place: int) -> list[str]:
@@ -122,15 +131,13 @@ def _inside(root: Path, path: str, where: str) -> str:
     """A path as the table has it, relative to ``root``."""
     if not path or "\0" in path:
         raise UserError(f"{where}: the picture's path is {'damaged' if path else 'empty'}.")
-    path = path.replace("\\", "/")
-    # By the text alone: a link in the folder is followed, as in folders of classes.
-    inside = os.path.relpath(os.path.join(os.path.abspath(root), path), os.path.abspath(root))
-    if inside == "." or inside.split(os.sep)[0] == "..":
+    found = inside(root, path)
+    if found is None:
         raise UserError(
             f"{where}: {path[:100]} is not inside {root}; set image_folder (--image-folder) to a "
             "folder that holds all pictures."
         )
-    return inside
+    return found
 
 
 def read_table(source: PhotographSource) -> Opened:
@@ -178,9 +185,12 @@ def _tables(path: Path) -> dict[str, Table]:
                 "keep one of each."
             )
         return {file.stem: read_rows(file) for file in named}
-    if not path.is_file() or path.suffix.lower() not in TABLES:
+    if not path.is_file() or path.suffix.lower() not in (*TABLES, LIST):
         found = f"{path} is no table" if path.exists() else f"{path} is not there"
-        raise UserError(f"{found}; a table is a file {listed(TABLES)} or a folder of these.")
+        raise UserError(
+            f"{found}; a table is a file {listed(TABLES)} or a folder of these, or a list {LIST} "
+            "of paths."
+        )
     table = read_rows(path)
     columns = usual(table.columns, SPLIT_COLUMNS)
     if len(columns) > 1:
@@ -208,11 +218,13 @@ def read_rows(file: Path) -> Table:
     Raises:
         UserError: if it cannot be read, naming the line.
     """
+    if file.exists() and not file.is_file():  # a pipe would wait for ever
+        raise UserError(f"{file} is no file but {'a folder' if file.is_dir() else 'a pipe'}.")
     if file.suffix.lower() == ".parquet":
         return _read_parquet(file)
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
-            return _read_csv(file, opened)
+            return _read_list(file, opened) if is_list(file) else _read_csv(file, opened)
     except UnicodeDecodeError as error:
         raise UserError(
             f"{file} is not encoded as UTF-8{_line_of(file)} ({error.reason}); save it as UTF-8."
@@ -228,6 +240,16 @@ def _line_of(file: Path) -> str:
         except UnicodeDecodeError:
             return f" in line {number}"
     return ""
+
+
+def is_list(file: Path) -> bool:
+    """Return whether a file lists paths alone, one a line, without a line of columns."""
+    return file.suffix.lower() == LIST
+
+
+def _read_list(file: Path, opened: Iterable[str]) -> Table:
+    lines = ((number, line.strip()) for number, line in enumerate(opened, 1))
+    return Table(file, [IMAGE_COLUMNS[0]], [(number, [line]) for number, line in lines if line])
 
 
 def _read_csv(file: Path, opened: Iterable[str]) -> Table:
@@ -275,7 +297,14 @@ def _read_parquet(file: Path) -> Table:
             "A Parquet table needs the package pyarrow: pip install 'vkd[hugging-face]'."
         ) from None
     try:
-        found = parquet.ParquetFile(file).read()
+        opened = parquet.ParquetFile(file)
+        count = opened.metadata.num_rows
+        # Equal rows are packed to nothing.
+        if count > _MOST_ROWS:
+            raise UserError(
+                f"{file} has {count:,} rows, more than the {_MOST_ROWS:,} that are read."
+            )
+        found = opened.read()
     except (ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{file} is no Parquet file that can be read: {reason}.") from None

@@ -110,6 +110,11 @@ def whole_transform(inputs: InputFormat) -> v2.Transform:
     return v2.Compose([resize, *normalised(inputs)])
 
 
+def prediction_transform(inputs: InputFormat) -> v2.Transform:
+    """Return how a picture file becomes an input: cropped if the format has a crop, else whole."""
+    return evaluation_transform(inputs) if inputs.crop < 1 else whole_transform(inputs)
+
+
 def normalised(inputs: InputFormat) -> list[v2.Transform]:
     """Return the steps from a PIL image to a normalised tensor."""
     return [

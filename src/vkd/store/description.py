@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vkd.errors import FieldError
+from vkd.ranges import require_range
 
 DESCRIPTION_FILE = "store.json"
 DTYPES = ("float16", "float32", "int8")
@@ -33,8 +34,7 @@ class StoreOptions:
 
     def __post_init__(self) -> None:
         for name in ("views", "top_k"):
-            if (value := vars(self)[name]) < 0:
-                raise FieldError(name, f"must be at least 0, found {value}.")
+            require_range(name, vars(self)[name], 0, 1_000_000)
         if self.dtype not in DTYPES:
             raise FieldError("dtype", f"must be one of {', '.join(DTYPES)}, found {self.dtype!r}.")
 

@@ -90,6 +90,13 @@ class RowLayout:
             for name, dtype in self.dtypes.items()
         )
 
+    def has_known_classes(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Return whether the classes that are kept of each row are some of the teacher's."""
+        kept = tensors.get(_KEPT)
+        if kept is None or not kept.numel() or self.classes is None:
+            return True
+        return int(kept.min()) >= 0 and int(kept.max()) < self.classes
+
     def row_bytes(self, tensors: Mapping[str, Tensor]) -> int:
         """Return the bytes that a row of such tensors takes in a store, with its check."""
         return _CHECK_BYTES + sum(tensors[n].shape[1] * d.itemsize for n, d in self.dtypes.items())

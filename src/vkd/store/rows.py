@@ -7,7 +7,6 @@ appears whole or not at all, so that a store can be completed.
 """
 
 import json
-import os
 import re
 import zlib
 from dataclasses import asdict, replace
@@ -16,13 +15,17 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from vkd.errors import RunError
+from vkd.files import write_json
+from vkd.json_values import finite, shown, whole
+from vkd.places import place_problem
 from vkd.store.description import DESCRIPTION_FILE, StoreDescription, describe
 from vkd.store.layout import CHECKS, RowLayout
 from vkd.teacher import TeacherOutput
+from vkd.tensor_files import save_tensors
+from vkd.training.lock import is_new
 
 
 def is_store(folder: Path) -> bool:
@@ -36,13 +39,15 @@ def open_store(folder: Path, description: StoreDescription) -> None:
     Raises:
         ValueError: if the folder holds another store, or something else.
     """
+    if problem := place_problem(folder):
+        raise ValueError(problem)
     if is_store(folder):
         # Pictures may have moved and changed their times; weights are compared when they are there.
         known = replace(description, pictures={}, teacher_weights="")
         if replace(describe(folder), pictures={}, teacher_weights="") != known:
             raise ValueError(f"{folder} holds another store; name a new folder.")
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or not is_new(folder)):
         raise ValueError(f"{folder} exists and is no store; name a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
     _write_description(folder, description)
@@ -62,9 +67,7 @@ def bind_teacher(folder: Path, weights: str) -> None:
 
 
 def _write_description(folder: Path, description: StoreDescription) -> None:
-    partial = folder / f"{DESCRIPTION_FILE}.partial"
-    partial.write_text(json.dumps(asdict(description), indent=1) + "\n")
-    os.replace(partial, folder / DESCRIPTION_FILE)
+    write_json(folder / DESCRIPTION_FILE, asdict(description))
 
 
 def file_of(folder: Path, number: int) -> Path:
@@ -101,9 +104,7 @@ def write_rows(file: Path, outputs: TeacherOutput, dtype: str, top_k: int = 0) -
         "kept_mass": {"mean": mass.mean().item(), "least": mass.min().item()},
     }
     tensors[CHECKS] = _checks(list(tensors.values()))
-    partial = file.with_suffix(".partial")
-    save_file(tensors, partial, {name: json.dumps(value) for name, value in metadata.items()})
-    os.replace(partial, file)
+    save_tensors(tensors, file, {name: json.dumps(value) for name, value in metadata.items()})
 
 
 class StoredRows(NamedTuple):
@@ -125,7 +126,8 @@ class StoredRows(NamedTuple):
         """
         found = {name: part[places] for name, part in self.tensors.items()}
         checks = None if self.checks is None else self.checks[places]
-        if checks is not None and not torch.equal(checks, _checks(list(found.values()))):
+        is_whole = checks is None or torch.equal(checks, _checks(list(found.values())))
+        if not (is_whole and self.layout.has_known_classes(found)):
             raise RunError(
                 f"{self.file} is damaged: rows are not as they were written; remove it, and "
                 "`vkd cache` writes it again."
@@ -150,8 +152,10 @@ def open_rows(folder: Path, number: int, description: StoreDescription) -> Store
         raise ValueError(f"{file} is no file; remove it, and `vkd cache` writes it again.")
     try:
         opened = _mapped(file, description)
-    except (OSError, SafetensorError, TypeError, ValueError) as error:
-        reason = str(error).rstrip(".") or type(error).__name__
+    except KeyError as error:
+        raise ValueError(f"{file} cannot be read: it has no {error.args[0]!s:.60}.") from None
+    except (IndexError, OSError, RecursionError, SafetensorError, TypeError, ValueError) as error:
+        reason = str(error).rstrip(".")[:150] or type(error).__name__
         raise ValueError(f"{file} cannot be read: {reason}.") from None
     count = len(description.rows_of(number))
     if opened.checks is not None and opened.checks.shape != (count,):
@@ -181,21 +185,30 @@ def check_rows(folder: Path, number: int, description: StoreDescription) -> None
         raise ValueError(str(error)) from None
 
 
+def _classes_of(found: object, description: StoreDescription) -> int:
+    try:
+        return whole(found, description.top_k + 1)
+    except ValueError as error:
+        raise ValueError(f"its classes: {error}") from None
+
+
 def _mapped(file: Path, description: StoreDescription) -> StoredRows:
     with safe_open(file, "pt") as tensors:
         metadata = {name: json.loads(value) for name, value in (tensors.metadata() or {}).items()}
         layers = metadata.get("layers", [""])
-        if not (isinstance(layers, list) and layers and all(isinstance(n, str) for n in layers)):
-            raise ValueError(f"its layers must be a list of names, found {str(layers)[:60]}")
+        are_names = isinstance(layers, list) and all(isinstance(name, str) for name in layers)
+        if not (are_names and layers and len(set(layers)) == len(layers)):
+            raise ValueError(f"its layers must be a list of names, found {shown(layers)}")
         classes = metadata.get("classes")
         there = set(tensors.keys())
         if classes is None and ("logits" in there or "layers" not in metadata):
             # Stores of earlier versions hold all logits, and those of the first always have some.
             classes = tensors.get_slice("logits").get_shape()[-1]
-        if not (classes is None or isinstance(classes, int)):
-            raise ValueError(f"its classes must be a whole number, found {str(classes)[:60]}")
+        if classes is not None:
+            classes = _classes_of(classes, description)
         layout = RowLayout(tuple(layers), classes, description.dtype, description.top_k)
         parts = {name: tensors.get_tensor(name) for name in layout.dtypes}
         checks = tensors.get_tensor(CHECKS) if CHECKS in there else None
         mass = metadata.get("kept_mass", {"mean": 1.0, "least": 1.0})
-        return StoredRows(file, layout, parts, checks, (mass["mean"], mass["least"]))
+        mean, least = (finite(mass[name], 0, 1.001) for name in ("mean", "least"))
+        return StoredRows(file, layout, parts, checks, (mean, least))

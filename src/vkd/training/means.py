@@ -1,5 +1,7 @@
 """Means of named values over an epoch."""
 
+from typing import Any
+
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -25,3 +27,40 @@ class Means:
         means = [total / self._counts[name] for name, total in self._totals.items()]
         reduced = accelerator.reduce(torch.stack(means), "mean").tolist()
         return dict(zip(self._totals, reduced, strict=True))
+
+    def state(self) -> list[dict[str, Any]]:
+        """Return totals and counts by name."""
+        return [dict(self._totals), dict(self._counts)]
+
+    def load(self, state: list[dict[str, Any]], device: torch.device) -> None:
+        """Take over a ``state`` that was saved."""
+        totals, self._counts = state
+        self._totals = {name: total.to(device) for name, total in totals.items()}
+
+
+class EpochSums:
+    """What is summed over the steps of an epoch, and saved with a state in the middle of one.
+
+    Attributes:
+        terms: of the loss.
+        measures: see ``TrainingModule.measures``.
+        rates: the learning rate of each step.
+    """
+
+    def __init__(self) -> None:
+        self.terms, self.measures = Means(), Means()
+        self.rates: list[float] = []
+
+    def state(self) -> dict[str, Any]:
+        """Return all sums, to be saved."""
+        return {
+            "terms": self.terms.state(),
+            "measures": self.measures.state(),
+            "rates": list(self.rates),
+        }
+
+    def load(self, state: dict[str, Any], device: torch.device) -> None:
+        """Take over a ``state`` that was saved."""
+        self.terms.load(state["terms"], device)
+        self.measures.load(state["measures"], device)
+        self.rates = list(state["rates"])

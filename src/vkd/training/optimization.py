@@ -22,6 +22,25 @@ from vkd.training.task import TrainingModule
 _FUSED = (torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD)
 
 
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load an optimiser's state, laid out in memory as its parameters are.
+
+    torch keeps the layout of what is loaded, and its fused steps go through weights and moments in
+    the order of memory: with contiguous moments and channels-last weights they would mix them up.
+
+    Args:
+        optimizer: to load into; may be accelerate's.
+        state: of ``optimizer.state_dict()``.
+    """
+    optimizer.load_state_dict(state)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            own = optimizer.state.get(parameter, {})
+            for name, value in own.items():
+                if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                    own[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
 def check_training(config: TrainingConfig) -> None:
     """Raise ``FieldError`` for an optimiser or schedule that is not available."""
     known = [str(name) for name in list_optimizers()]

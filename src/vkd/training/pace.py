@@ -82,7 +82,7 @@ class WaitingHint:
         say("data", [note + helps])
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
@@ -93,8 +93,8 @@ def worker_advice(workers: int, device: torch.device) -> list[str]:
     On the CPU the steps take all cores, but while a process without workers reads.
     """
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    cores = _cores() // here
-    most = 1 if device.type == "cpu" else cores
-    if workers >= most or cores < 2:
+    each = cores() // here
+    most = 1 if device.type == "cpu" else each
+    if workers >= most or each < 2:
         return []
-    return [f"more workers (--workers, now {workers}; {cores} cores for each process)"]
+    return [f"more workers (--workers, now {workers}; {each} cores for each process)"]

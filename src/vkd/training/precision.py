@@ -14,9 +14,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from vkd.errors import UserError
+from vkd.files import read_json, write_json
 from vkd.notes import say
 from vkd.precision import AS_AROUND, FLOAT32, HasPrecision, Precision, choose, measure, name_of
-from vkd.training.checkpoint import finished_epochs, read_json, write_json
+from vkd.training.checkpoint import finished_epochs
 
 _FILE = "precision.json"
 # By their names in the file; that of the step is whatever the step has.
@@ -73,6 +74,8 @@ def _of_run(
         return _read(file)
     if resume and finished_epochs(folder) is not None:
         return AS_AROUND
+    if torch.are_deterministic_algorithms_enabled():
+        return _fixed(file, step)
     seconds = _measured(device, step or torch.bfloat16)
     if step is not None:
         layouts = {one: seconds[one] for one in (Precision(step), Precision(step, True))}
@@ -81,6 +84,15 @@ def _of_run(
         chosen = choose({one: seconds[one] for one in (FLOAT32, _BFLOAT16)})
         say("The teacher", [_sentence(chosen, seconds)])
     _write(file, chosen, seconds)
+    return chosen
+
+
+def _fixed(file: Path, step: torch.dtype | None) -> Precision:
+    """The precision of a run whose bits must not depend on how fast the machine is just now."""
+    chosen = FLOAT32 if step is None else Precision(None)
+    if step is None:
+        say("The teacher", ["runs in float32, as a choice by time would not give the same bits"])
+    _write(file, chosen, {})
     return chosen
 
 

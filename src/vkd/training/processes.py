@@ -1,6 +1,9 @@
 """What several processes must agree on."""
 
 import logging
+import math
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -12,6 +15,27 @@ from vkd.errors import FieldError, UserError
 from vkd.training.checkpoint import Progress
 
 _log = logging.getLogger("vkd")
+
+
+def restarts() -> int:
+    """Return how often torchrun has started its processes again."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def join_again(backend: str) -> None:
+    """Join the processes that torchrun has started again; a first start is left to accelerate.
+
+    They share a store, in which torch finds the addresses of the processes that have ended, and
+    waits for these in vain. So each start has a part of its own.
+
+    Args:
+        backend: as ``torch.distributed.init_process_group`` takes it.
+    """
+    if not restarts() or distributed.is_initialized():
+        return
+    store, rank, size = next(distributed.rendezvous("env://"))
+    own = distributed.PrefixStore(f"start-{restarts()}", store)
+    distributed.init_process_group(backend, store=own, rank=rank, world_size=size)
 
 
 @runtime_checkable
@@ -67,19 +91,32 @@ def require_shared(file: Path, accelerator: Accelerator) -> None:
         )
 
 
-def updates_now(
-    folder: Path, progress: Progress, updates_per_epoch: int, accelerator: Accelerator
-) -> int:
-    """Return how many updates the finished epochs of a run take with today's processes.
+def adapted(
+    progress: Progress, folder: Path, steps: int, accumulation: int, accelerator: Accelerator
+) -> Progress:
+    """Return the progress of a run that had another number of processes, as those of now count.
 
-    Schedules go by updates; where the run had more or fewer processes before, it is said.
+    Schedules go by updates. What differs is said.
+
+    Args:
+        progress: of the state that the run goes on from.
+        folder: of the run.
+        steps: batches of an epoch, for each process of now.
+        accumulation: batches of an update.
+        accelerator: of the processes.
     """
-    updates = progress.epoch * updates_per_epoch
-    if updates != progress.updates and accelerator.is_main_process:
+    now, batch = accelerator.num_processes, 0
+    if progress.batch:
+        # To a whole update, before the last: some pictures may come twice.
+        batch = min(progress.batch * progress.processes // now, steps - 1)
+        batch -= batch % accumulation
+    updates = progress.epoch * math.ceil(steps / accumulation) + batch // accumulation
+    if accelerator.is_main_process:
         _log.warning(
-            "The %s epochs of %s took %s updates, and would take %s with the %s processes of now; "
-            "rate and updates follow these, so that the run is not what it would have been, and "
-            "later records of steps.jsonl are dropped.",
-            progress.epoch, folder, progress.updates, updates, accelerator.num_processes,
+            "The run in %s had %s processes and now has %s. It goes on at epoch %s, batch %s, and "
+            "update %s, after %s before; rate and updates follow these, so that the run is not "
+            "what it would have been, and later records of steps.jsonl are dropped.",
+            folder, progress.processes, now, progress.epoch + 1, batch + 1, updates,
+            progress.updates,
         )  # fmt: skip
-    return updates
+    return replace(progress, batch=batch, updates=updates, processes=now)

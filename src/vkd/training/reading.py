@@ -1,5 +1,9 @@
 """Reading batches: whatever goes wrong there becomes one sentence, with or without workers."""
 
+import errno
+import os
+import re
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar, runtime_checkable
@@ -13,6 +17,17 @@ _RAISED = "DataLoader worker process"
 _LOST = ("DataLoader worker (pid", "Pin memory thread exited")
 _OWN = {f"vkd.errors.{kind}": UserError for kind in ("UserError", "FieldError")}
 _LONGEST = 200
+# How C's library names a full disk, which for workers is the machine's shared memory.
+_FULL = os.strerror(errno.ENOSPC)
+_SHARED = ("</torch_", "shared memory", "shm_open")
+# How torch tells of a worker's end.
+_END = re.compile(r"\(pid (\d+)\) (?:is killed by signal: ([^.]+)|.* (exit code \d+))")
+_REASONS = {
+    signal.strsignal(signal.SIGKILL): ", as when memory runs out",
+    signal.strsignal(signal.SIGBUS) if hasattr(signal, "SIGBUS") else "": (
+        ", as when shared memory (/dev/shm) is full"
+    ),
+}
 
 
 def read(batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -37,19 +52,16 @@ def read(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 
 @runtime_checkable
-class DrawsAnew(Protocol):
-    """A data set whose workers, which outlive an epoch, get new random numbers from this process.
+class DrawsByEpoch(Protocol):
+    """A data set whose items are drawn anew in each epoch, whichever process fetches them."""
 
-    So those of a run that is resumed draw what those of one that was never interrupted draw.
-    """
-
-    def reseed(self) -> None: ...
+    def draw(self, seed: int, epoch: int) -> None: ...
 
 
-def reseed(dataset: object) -> None:
-    """Give the workers of a data set new random numbers, before an epoch; of others do nothing."""
-    if isinstance(dataset, DrawsAnew):
-        dataset.reseed()
+def draw(dataset: object, seed: int, epoch: int) -> None:
+    """Set what the items of a data set are drawn from in an epoch; of others do nothing."""
+    if isinstance(dataset, DrawsByEpoch):
+        dataset.draw(seed, epoch)
 
 
 @contextmanager
@@ -66,10 +78,16 @@ def watching_workers() -> Iterator[None]:
 def _told(error: Exception) -> Exception:
     if _is_about_a_lost_worker(error):
         return RunError(
-            "A process that loads data ended by itself (killed, or out of memory or shared "
-            f"memory); fewer workers need less: {_cut(str(error))}"
+            f"A process that loads data ended by itself ({_end(error)}); with "
+            "fewer workers memory lasts longer."
         )
     name, text = _raised(error)
+    if _FULL in text and any(part in text for part in _SHARED):
+        return RunError(
+            "The shared memory of this machine (/dev/shm) is full, by which processes that load "
+            "data hand over batches; use fewer workers, workers 0, or give it more (docker run "
+            f"--shm-size): {_cut(text)[:80]}"
+        )
     if name in _OWN:
         return _OWN[name](text)
     if isinstance(error, UserError):
@@ -78,6 +96,16 @@ def _told(error: Exception) -> Exception:
         return RunError(text)
     kind = name.rpartition(".")[2] or type(error).__name__
     return RunError(f"The data could not be read: {kind}: {_cut(text)}")
+
+
+def _end(error: Exception) -> str:
+    """How a worker ended, which torch tells at once, and often wraps in that some did."""
+    texts = [str(one) for one in (error, error.__cause__, error.__context__) if one is not None]
+    for found in filter(None, map(_END.search, texts)):
+        process, name, code = found.groups()
+        end = f"killed by a signal: {name}{_REASONS.get(name, '')}" if name else code
+        return f"pid {process}, {end}"
+    return _cut(texts[0])
 
 
 def _is_about_a_lost_worker(error: Exception) -> bool:

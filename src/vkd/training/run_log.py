@@ -9,8 +9,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from vkd.training.checkpoint import read_records, write_whole
+from vkd.files import append_whole, write_whole
 from vkd.training.extra_log import ExtraLog, RunShape
+from vkd.training.records import read_records
 from vkd.training.trackers import Trackers
 
 if TYPE_CHECKING:
@@ -18,20 +19,22 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("vkd")
 # Of an epoch's record, beside losses and metrics.
-_PACE = ("images_per_second", "waiting")
+_NUMBERS = ("images_per_second", "waiting", "gradient_norm", "loss_scale", "skipped")
 
 
 class RunLog:
     """Writes the progress of one run, from the main process alone.
 
-    ``metrics.jsonl`` has a record for each epoch, ``steps.jsonl`` one every few updates.
+    ``metrics.jsonl`` has a record for each epoch, ``steps.jsonl`` one every few updates. Both are
+    on the disk when an epoch's record is, so that no state is newer than they are.
 
     Args:
         folder: the run folder.
         shape: how long the run is.
         trackers: experiment trackers.
         extra: further logs, in other formats.
-        epoch, updates: where an earlier, resumed run stopped; its later records are dropped.
+        epoch, updates: where an earlier, resumed run stopped, perhaps within the next epoch; its
+            later records are dropped.
         enabled: False on all but the main process.
         show: False to write files only.
     """
@@ -51,7 +54,8 @@ class RunLog:
         self.folder, self.shape, self.trackers = folder, shape, trackers
         self.extra = extra
         self._updates: list[dict[str, Any]] = []
-        self.first_epoch, self.enabled, self.show = epoch, enabled, show and enabled
+        self.first_epoch, self.first_update = epoch, updates
+        self.enabled, self.show = enabled, show and enabled
         self._began = monotonic()
         self._bar: Progress | None = None
         if enabled:
@@ -61,7 +65,8 @@ class RunLog:
         if self.show and sys.stderr.isatty():
             self._bar = _progress_bar()
             self._bar.start()
-            total, done = (self.shape.steps * n for n in (self.shape.epochs, self.first_epoch))
+            total = self.shape.steps * self.shape.epochs
+            done = self._steps(self.first_epoch, self.first_update)
             self._bar_task = self._bar.add_task("training", total=total, completed=done, terms="")
         return self
 
@@ -74,21 +79,25 @@ class RunLog:
         """Log a message, and keep it in ``notes.txt`` of the run folder."""
         if not self.enabled:
             return
-        with (self.folder / "notes.txt").open("a") as file:
-            file.write(message + "\n")
+        append_whole(self.folder / "notes.txt", message + "\n")
         _log.warning("%s", message)
 
     def rewind(self, epoch: int, updates: int) -> None:
-        """Drop the records after ``epoch``, to which the run has gone back."""
+        """Drop the records after a state, see ``RunLog``, to which the run has gone back."""
         if self.enabled:
             self._drop_after(epoch, updates)
         if self._bar is not None:
-            self._bar.update(self._bar_task, completed=epoch * self.shape.steps)
+            self._bar.update(self._bar_task, completed=self._steps(epoch, updates))
+
+    def _steps(self, epoch: int, updates: int) -> int:
+        """The batches of finished epochs, and of updates beyond them."""
+        beyond = max(0, updates - epoch * self.shape.updates)
+        return self.shape.steps * epoch + beyond * self.shape.steps // self.shape.updates
 
     def _drop_after(self, epoch: int, updates: int) -> None:
         epochs = self._keep("metrics.jsonl", "epoch", epoch)
         kept = self._keep("steps.jsonl", "update", updates)
-        self._updates = []
+        self._updates = [u for u in kept if self.shape.place(u["update"])[0] >= epoch]
         for log in self.extra:
             head = f"{log.header}\n" if log.header else ""
             write_whole(self.folder / log.file, head + log.text(epochs, kept, self.shape))
@@ -110,23 +119,23 @@ class RunLog:
     def update(self, record: dict[str, Any]) -> None:
         """Write the ``record`` of some updates: terms, rate, gradient norm, speed and memory."""
         if self.enabled:
-            _append(self.folder / "steps.jsonl", json.dumps(record) + "\n")
+            append_whole(self.folder / "steps.jsonl", json.dumps(record) + "\n")
             self._updates.append(record)
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Write the ``record`` of an epoch: lr, train terms, validation metrics and speed."""
         if not self.enabled:
             return
-        _append(self.folder / "metrics.jsonl", json.dumps(record) + "\n")
+        append_whole(self.folder / "metrics.jsonl", json.dumps(record) + "\n")
         for log in self.extra:
-            _append(self.folder / log.file, log.text([record], self._updates, self.shape))
+            append_whole(self.folder / log.file, log.text([record], self._updates, self.shape))
             if self.show and log.shown and (text := log.shown(record)):
                 print(text, flush=True)
         self._updates = []
         values = {"lr": record["lr"]}
         for part in ("train", "validation"):
             values |= {f"{part}/{name}": value for name, value in record.get(part, {}).items()}
-        values |= {name: record[name] for name in _PACE}
+        values |= {name: record[name] for name in _NUMBERS if name in record}
         self.trackers.log(values, record["epoch"])
         self._show(record)
 
@@ -167,8 +176,3 @@ def _progress_bar() -> "Progress":
         TextColumn("{task.fields[terms]}", table_column=Column()),
         console=Console(stderr=True),
     )
-
-
-def _append(file: Path, text: str) -> None:
-    with file.open("a") as opened:
-        opened.write(text)

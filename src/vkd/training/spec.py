@@ -9,6 +9,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from vkd.config import TrainingConfig
+from vkd.training.drafting import Drafting
 
 Reference = str | Callable[..., Any]
 
@@ -51,7 +52,13 @@ class TaskSpec:
         evaluate: ``(config, checkpoint, accelerator, options, objects) -> metrics`` on the test
             split.
         predict: ``(config, checkpoint, inputs, options, objects) -> records``; None if it cannot.
+        search: ``(config, checkpoint, queries, options, objects) -> records`` of the pictures that
+            are nearest to others; None if it cannot.
         export: ``(config, checkpoint, size, objects) -> Exported``, or as a tuple.
+        network: ``(config, checkpoint, objects) -> nn.Module``, the network of a checkpoint; None
+            where its name and weights tell all.
+        pictures: ``(config) -> (split, count) -> pictures`` of the recipe's data, to try exported
+            files on; None where its models take none.
         cache: ``(config, objects) -> Subject`` of ``vkd.store.filling``; None where teachers cannot
             be stored.
         no_cache: why they cannot, the end of a sentence.
@@ -64,8 +71,11 @@ class TaskSpec:
             is trained or loaded.
         metric: what models are compared by, or ``(config) -> Metric`` where it depends on the
             recipe; None where they cannot be compared.
-        evaluate_options, predict_options: dataclasses of the steps' own options; their fields are
-            flags, their docstrings' ``Attributes`` the help.
+        draft: how `vkd init` writes its recipes; None where it does not.
+        pipeline_tag: what its models do, as the hub of Hugging Face names it; empty where it has no
+            name for it.
+        evaluate_options, predict_options, search_options: dataclasses of the steps' own options;
+            their fields are flags, their docstrings' ``Attributes`` the help.
     """
 
     name: str
@@ -73,7 +83,10 @@ class TaskSpec:
     task: Reference
     evaluate: Reference
     predict: Reference | None = None
+    search: Reference | None = None
     export: Reference | None = None
+    network: Reference | None = None
+    pictures: Reference | None = None
     cache: Reference | None = None
     no_cache: str = ""
     datasets: Mapping[str, Any] = field(default_factory=dict)
@@ -81,8 +94,11 @@ class TaskSpec:
     describe: Reference | None = None
     check: Reference | None = None
     metric: Metric | Callable[[Any], Metric] | None = None
+    draft: Drafting | None = None
+    pipeline_tag: str = ""
     evaluate_options: type = NoOptions
     predict_options: type = NoOptions
+    search_options: type = NoOptions
 
 
 def resolve(reference: Reference) -> Callable[..., Any]:

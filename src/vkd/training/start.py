@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vkd.training.optimization import load_optimizer
+
 Moments = Mapping[str, Tensor]
 
 
@@ -57,5 +59,5 @@ def load_moments(
         for place, parameter in enumerate(parameters)
         if parameter in fitting
     }
-    optimizer.load_state_dict(state)
+    load_optimizer(optimizer, state)
     return len(state["state"])

@@ -1,5 +1,6 @@
 """What is recorded every few updates: terms, rate, gradient norm, speed, waiting, memory."""
 
+import math
 import resource
 import sys
 from collections.abc import Iterable, Iterator
@@ -7,9 +8,9 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
+from torch import Tensor
 
+from vkd.training.gradients import Gradients
 from vkd.training.pace import Pace
 
 
@@ -23,7 +24,6 @@ class StepRecorder:
 
     def __init__(self, every: int, images: int) -> None:
         self.every, self.images = every, images
-        self._norms: list[Tensor] = []
         self.start()
 
     def start(self) -> None:
@@ -46,43 +46,37 @@ class StepRecorder:
     def _is_due(self, update: int) -> bool:
         return self.every > 0 and update % self.every == 0
 
-    def observe_gradients(self, update: int, module: nn.Module, norm: Tensor | None) -> None:
-        """Keep the norm of a module's gradients before clipping, where a record is due.
-
-        Args:
-            update: number of the update that they belong to.
-            module: whose gradients.
-            norm: where clipping has computed it already.
-        """
-        if self._is_due(update):
-            gradients = [p.grad for p in module.parameters() if p.grad is not None]
-            self._norms.append(get_total_norm(gradients) if norm is None else norm)
-
     def record(
-        self, update: int, terms: dict[str, Tensor], optimizer: torch.optim.Optimizer
+        self,
+        update: int,
+        terms: dict[str, Tensor],
+        gradients: Gradients,
+        optimizer: torch.optim.Optimizer,
     ) -> dict[str, Any] | None:
         """Return the record of an update, or None where none is due.
 
-        ``gradient_norm`` is that of all modules together, before clipping and, in fp16, with its
-        loss scale; ``waiting`` the share of time spent on loading since the last record;
-        ``memory_gb`` the most memory so far, of the GPU or else of the process.
+        ``gradient_norm`` is that of all modules together, before clipping and without the loss
+        scale of fp16, which is ``loss_scale``; ``waiting`` the share of time spent on loading since
+        the last record; ``memory_gb`` the most memory so far, of the GPU or else of the process.
+        An update that was left out has no terms, and a norm that is no finite number is null.
         """
         if not self._is_due(update):
             return None
         self._last.stop()
-        names = list(terms)
-        norm = torch.stack([part.float() for part in self._norms]).norm()
-        *values, total = torch.stack([*terms.values(), norm.to(terms[names[0]])]).tolist()
+        values = {"gradient_norm": gradients.norm}
+        if gradients.loss_scale is not None:
+            values["loss_scale"] = gradients.loss_scale
+        stacked = torch.stack([value.float() for value in (*terms.values(), *values.values())])
+        numbers = [value if math.isfinite(value) else None for value in stacked.tolist()]
         found = {
             "update": update,
-            "terms": dict(zip(names, values, strict=True)),
+            "terms": dict(zip(terms, numbers, strict=False)),
             "lr": optimizer.param_groups[0]["lr"],
-            "gradient_norm": total,
+            **dict(zip(values, numbers[len(terms) :], strict=True)),
             "images_per_second": self._last.images_per_second,
             "waiting": self._last.waiting,
             "memory_gb": round(_memory() / 1e9, 3),
         }
-        self._norms.clear()
         self._last = Pace()
         return found
 

@@ -1,7 +1,7 @@
 """What a task supplies to the trainer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vkd.precision import HasPrecision
+from vkd.training.findings import Finding
+from vkd.training.similarities import Similarities
 
 Predict = Callable[..., Any]
 
@@ -22,6 +24,17 @@ class NamesUndecayed(Protocol):
     """A network that names parameters which weight decay must spare, as timm's do."""
 
     def no_weight_decay(self) -> set[str]: ...
+
+
+@runtime_checkable
+class NamesOptions(Protocol):
+    """A network that says with which keyword arguments ``create_model`` builds it again.
+
+    Attributes:
+        build_options: as JSON knows them; they become the weights file's ``options``.
+    """
+
+    build_options: Mapping[str, Any]
 
 
 class TrainingModule(nn.Module):
@@ -147,12 +160,31 @@ class Exported(NamedTuple):
         inputs: examples of its inputs by name, two samples each.
         outputs: names of its outputs.
         metadata: what using it needs to know, by the entries of ``Task.metadata``.
+        prepare: makes inputs of pictures; None where ``images`` alone are taken, in the format that
+            ``metadata`` has as ``inputs``.
+        no_int8: why it cannot be quantised to 8 bits, the end of a sentence; empty where it can.
     """
 
     module: nn.Module
     inputs: dict[str, Tensor]
     outputs: list[str]
     metadata: Mapping[str, str] = MappingProxyType({})
+    prepare: Callable[[Sequence[Image.Image]], dict[str, Tensor]] | None = None
+    no_int8: str = ""
+
+
+class Evaluated(NamedTuple):
+    """A model as it is evaluated.
+
+    Attributes:
+        predict: runs it, in eval mode, on inputs; under averaging the averaged one.
+        network: what ``predict`` runs, to tap its layers.
+        accelerator: of the processes.
+    """
+
+    predict: Predict
+    network: nn.Module
+    accelerator: Accelerator
 
 
 class Task(ABC):
@@ -237,6 +269,32 @@ class Task(ABC):
     def sample_image(self, predict: Predict, device: torch.device) -> Image.Image | None:
         """Return a picture of what the model does, for the report."""
         return None
+
+    def sample_ids(self, batch: Any) -> Tensor | None:
+        """Return numbers (N,) that tell the samples of a training batch, as they are there.
+
+        Asked at every step, which must not wait; None where batches do not tell.
+        """
+        return None
+
+    def sample_names(self, ids: Sequence[int]) -> list[str]:
+        """Return the names of samples by ``sample_ids``, files where there are any."""
+        return [str(number) for number in ids]
+
+    def similarities(self, model: Evaluated) -> Similarities:
+        """Return how like the student's features are to the teacher's.
+
+        Asked before the first and after the last step, on every process, each of which looks at
+        the same few samples.
+        """
+        return Similarities(reason="this task compares no features")
+
+    def findings(self, model: Evaluated) -> list[Finding]:
+        """Return what the report shows beside metrics, after the last evaluation: few and small.
+
+        Asked on every process. What could not be found is a ``vkd.training.findings.Absent``.
+        """
+        return []
 
     def reading_advice(self) -> list[str]:
         """Return what in the recipe would make its data come faster, with flags; for a hint."""

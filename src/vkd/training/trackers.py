@@ -26,7 +26,8 @@ def check_trackers(names: list[str]) -> None:
                 "trackers", f"has {name!r}, none of {', '.join(known)}{nearest(name, known)}"
             )
         if name in builtin and name not in installed:
-            raise FieldError("trackers", f"{name} needs a package: pip install {name}.")
+            package = "'vkd[tensorboard]'" if name == _TENSORBOARD else name
+            raise FieldError("trackers", f"{name} needs a package: pip install {package}.")
 
 
 def _builtin() -> list[str]:

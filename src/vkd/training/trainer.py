@@ -1,15 +1,14 @@
 """The training loop."""
 
-import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator
@@ -21,32 +20,43 @@ from torch.distributed.tensor import DTensor
 
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError, RunError
+from vkd.picture_files import save_png
 from vkd.training.checkpoint import (
+    Loaded,
     Progress,
-    finished_epochs,
     load_state,
-    rewrite_progress,
+    prune,
     save_state,
-    save_tensors,
+    states_of,
+    write_rollback,
 )
+from vkd.training.determinism import settle_determinism
 from vkd.training.extra_log import ExtraLog, RunShape
-from vkd.training.means import Means
+from vkd.training.failures import StepError
+from vkd.training.gradients import gradient_norm, of_epoch
+from vkd.training.guard import Guard
+from vkd.training.means import EpochSums
 from vkd.training.moving import moved
 from vkd.training.optimization import create_optimizer, create_schedule
 from vkd.training.pace import WaitingHint, worker_advice
 from vkd.training.processes import (
+    adapted,
+    join_again,
     leave_equal_buffers,
     require_gradients,
     share_buffers,
-    updates_now,
 )
-from vkd.training.reading import read, reseed, watching_workers
+from vkd.training.reading import draw, read, watching_workers
+from vkd.training.recording import record_after, record_before
 from vkd.training.run_log import RunLog
+from vkd.training.spec import Metric
 from vkd.training.start import Start, load_moments
+from vkd.training.state import RunState
 from vkd.training.step_records import StepRecorder
-from vkd.training.task import Predict, Task
+from vkd.training.stops import StopNow, Stops
+from vkd.training.task import Evaluated, Predict, Task
 from vkd.training.trackers import Trackers
-from vkd.versions import versions
+from vkd.training.weights import save_weights
 
 _log = logging.getLogger("vkd")
 
@@ -61,6 +71,7 @@ class Trainer:
         accelerator: of ``make_accelerator``.
         show: print progress.
         logs: further logs, in other formats than our records.
+        best_by: the metric by which the best weights are kept, where the recipe keeps them.
     """
 
     def __init__(
@@ -71,10 +82,10 @@ class Trainer:
         accelerator: Accelerator,
         show: bool = True,
         logs: Sequence[ExtraLog] = (),
+        best_by: Metric | None = None,
     ) -> None:
         self.task, self.config, self.folder, self.show = task, config, folder, show
-        self.logs = logs
-        self._measures: dict[str, float] = {}
+        self.logs, self._best_by = logs, best_by
         self.accelerator = accelerator
         is_sharded = accelerator.distributed_type == DistributedType.FSDP
         if config.ema_decay and is_sharded:
@@ -104,13 +115,17 @@ class Trainer:
             )
         if self._ema is not None:
             self._ema.to(accelerator.device)
-            accelerator.register_for_checkpointing(self._ema)
+        average = None if self._ema is None else self._ema.module
+        self._state = RunState(accelerator, self.modules, self.optimizers, average)
+        self._stops = Stops(config.checkpoint_every_minutes)
+        self._sums = EpochSums()
         # timm counts updates; accelerate's loader is one epoch of this process.
         self.updates_per_epoch = math.ceil(len(self.train_batches) / config.accumulation)
         self.schedules = [
             create_schedule(o, config, lr, self.updates_per_epoch) for o in optimizers
         ]
         self._recorder = StepRecorder(config.log_every, images // config.accumulation)
+        self._guard = Guard(task, self.modules, accelerator, config, folder)
         advice = worker_advice(config.workers, accelerator.device) + task.reading_advice()
         self._hint = WaitingHint(advice)
         # DDP alone waits for the gradient of every parameter.
@@ -123,7 +138,7 @@ class Trainer:
         Returns:
             What was taken over of it, and what could not be.
         """
-        progress = Progress(start.epoch, start.epoch * self.updates_per_epoch)
+        progress = self._progress(start.epoch)
         # Of a sharded model no process has the whole parameters that moments are of.
         is_whole = self.accelerator.distributed_type != DistributedType.FSDP
         moments = start.moments if is_whole else {}
@@ -142,49 +157,169 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(dict(start.scaler))
         elif start.scaler:
             notes.append("its scale of gradients is left out, as this run is not in fp16")
-        save_state(self.accelerator, self.folder, progress)
+        self._save_state(progress)
         return notes
+
+    def _progress(self, epoch: int = 0) -> Progress:
+        updates, processes = epoch * self.updates_per_epoch, self.accelerator.num_processes
+        return Progress(epoch=epoch, updates=updates, processes=processes)
 
     @watching_workers()
     def fit(self, resume: bool = False) -> dict[str, float]:
         """Train to the last epoch and return the validation metrics of the final weights.
 
-        An epoch fails whose losses are not finite, or that the task finds unhealthy. The run then
-        goes back to its last checkpoint and on with other random numbers, ``rollbacks`` times at
-        most.
+        A step fails whose losses or gradients are not finite, and an epoch that the task finds
+        unhealthy. The run then goes back to its last checkpoint and on with other random numbers,
+        ``rollbacks`` times at most; or it leaves out the step, by ``on_failure``.
 
         Raises:
             RunError: when it would have to go back once more; the last checkpoint stays.
+            Stopped: when a signal has ended the run, which has saved a checkpoint.
         """
-        config = self.config
-        progress = self._resumed() if resume else Progress()
+        with self._stops.heeded():
+            progress = self._resumed() if resume else self._progress()
+            self._step_schedules(progress)
+            if not progress.updates:
+                record_before(self.task, self._evaluated(), self.folder, self.config.compile)
+            metrics: dict[str, float] = {}
+            with self._run_log(progress) as log:
+                self._guard.note = log.note
+                while progress.epoch < self.config.epochs:
+                    progress, metrics = self._epoch(progress, log)
+            return metrics or self.evaluate()
+
+    def _epoch(self, progress: Progress, log: RunLog) -> tuple[Progress, dict[str, float]]:
+        """Train for an epoch, or what is left of it; return the progress and metrics if any."""
+        config, began = self.config, monotonic()
+        try:
+            self._train_epoch(progress, log)
+            with self._stops.at_once():
+                record, fault = self._record(progress)
+        except StepError as failure:
+            record, fault = {}, str(failure)
+        except StopNow:
+            self._stop(progress)
+        if fault:
+            return self._roll_back(fault, progress, log), {}
+        metrics: dict[str, float] = record.get("validation", {})
+        progress.epoch, progress.batch, self._sums = record["epoch"], 0, EpochSums()
+        log.epoch(record | {"seconds": round(monotonic() - began, 3)})
+        last = progress.epoch == config.epochs
+        if last:
+            record_after(self.task, self._evaluated(), self.folder, config.compile)
+        self._keep_best(progress, metrics)
+        stop = self._stops.is_asked and self.accelerator.num_processes == 1
+        if stop or last or progress.epoch % config.checkpoint_every == 0:
+            self._save_weights(self.folder, progress.epoch)
+            self._save_state(progress)
+        if stop and not last:
+            raise self._stops.stopped(progress.name)
+        return progress, metrics
+
+    def _record(self, progress: Progress) -> tuple[dict[str, Any], str]:
+        """The record of an epoch whose steps are done, and what is wrong with it, if anything."""
+        config, epoch = self.config, progress.epoch + 1
+        self._guard.check()
+        terms = self._sums.terms.reduced(self.accelerator)
+        if not terms:
+            raise StepError("Every update was left out")
+        # Read back, and so after the epoch's last step on a device, too.
+        self._recorder.epoch.stop()
+        terms["loss"] = sum(terms.values())
+        measures = self._sums.measures.reduced(self.accelerator)
+        gradients = of_epoch(self.accelerator, measures, self.updates_per_epoch)
+        record: dict[str, Any] = {"epoch": epoch, "updates": progress.updates}
+        record |= {"lr": self.optimizers[0].param_groups[0]["lr"], "train": terms}
+        record["measures"] = {"lr": fmean(self._sums.rates)} | measures
+        record |= gradients | self._pace()
+        # Before anything is measured, as metrics may fail on what is not finite.
+        fault = _non_finite(terms) or self._broken_weights()
+        fault = fault or self.task.check_health(terms, {})
+        if not fault and (epoch == config.epochs or epoch % config.evaluate_every == 0):
+            record["validation"] = metrics = self.evaluate()
+            self._save_sample(epoch)
+            fault = self.task.check_health(terms, metrics)
+        return record, fault
+
+    def _keep_best(self, progress: Progress, metrics: dict[str, float]) -> None:
+        """Keep the weights of an epoch whose metric is better than any before, where asked to."""
+        if self._best_by is None or self._best_by.name not in metrics:
+            return
+        value = metrics[self._best_by.name]
+        sign = -1 if self._best_by.lower_is_better else 1
+        if progress.best and sign * value <= sign * progress.best["value"]:
+            return
+        progress.best = {"epoch": progress.epoch, "value": value}
+        folder = self.folder / "best"
+        if self.accelerator.is_main_process:
+            folder.mkdir(exist_ok=True)
+        self._save_weights(folder, progress.epoch)
+
+    def _save_state(self, progress: Progress) -> None:
+        """Save a checkpoint, in the middle of an epoch with what is summed of it.
+
+        Raises:
+            StepError: if a step has failed since the last record, which must not be saved.
+        """
+        self._guard.check()
+        progress.task = self.task.progress()
+        sums = self._sums.state() if progress.batch else None
+        kept = self.config.checkpoints_kept
+        save_state(self.accelerator, self.folder, progress, self._state, sums=sums, kept=kept)
+        self._stops.saved()
+
+    def _stop(self, progress: Progress) -> NoReturn:
+        self._save_state(progress)
+        raise self._stops.stopped(progress.name)
+
+    def trial(self, count: int) -> Iterator[float]:
+        """Take ``count`` training steps, of as many epochs as hold them, and keep nothing of them.
+
+        Yields:
+            After each step the seconds that it waited for its batch. On a GPU it may still run.
+        """
+        progress = self._progress()
+        for module in self.modules:
+            module.train()
+        while True:
+            self._begin_epoch(progress)
+            waited = 0.0
+            for batch in self._recorder.timed(
+                moved(read(self.train_batches), self.accelerator.device)
+            ):
+                self._train_step(batch, progress)
+                progress.updates += self.accelerator.sync_gradients
+                yield self._recorder.epoch.waited - waited
+                waited = self._recorder.epoch.waited
+                count -= 1
+                if not count:
+                    return
+            progress.epoch += 1
+
+    def find_failure(self, update: int) -> None:
+        """Go on from the last checkpoint until a step fails, and keep that step and nothing else.
+
+        Args:
+            update: at which one is known to fail.
+
+        Raises:
+            RunError: if no step up to that one fails.
+        """
+        progress = self._resumed()
+        first = progress.updates + 1
         self._step_schedules(progress)
-        metrics: dict[str, float] = {}
-        with self._run_log(progress) as log:
-            while progress.epoch < config.epochs:
-                began = monotonic()
-                terms = self._train_epoch(progress, log)
-                record: dict[str, Any] = {"epoch": progress.epoch, "updates": progress.updates}
-                record |= {"lr": self.optimizers[0].param_groups[0]["lr"], "train": terms}
-                record["measures"] = self._measures
-                record |= self._pace()
-                last = progress.epoch == config.epochs
-                # Before anything is measured, as metrics may fail on what is not finite.
-                fault = _non_finite(terms) or self._broken_weights()
-                fault = fault or self.task.check_health(terms, {})
-                if not fault and (last or progress.epoch % config.evaluate_every == 0):
-                    record["validation"] = metrics = self.evaluate()
-                    self._save_sample(progress)
-                    fault = self.task.check_health(terms, metrics)
-                if fault:
-                    progress = self._roll_back(fault, progress, log)
-                    continue
-                log.epoch(record | {"seconds": round(monotonic() - began, 3)})
-                if last or progress.epoch % config.checkpoint_every == 0:
-                    self._save_weights()
-                    progress.task, progress.diverted = self.task.progress(), False
-                    save_state(self.accelerator, self.folder, progress)
-        return metrics or self.evaluate()
+        self._guard.is_exact = True
+        log = self._run_log(progress, is_written=False)
+        try:
+            while progress.updates < update:
+                self._train_epoch(progress, log, saves=False)
+                progress.epoch, progress.batch = progress.epoch + 1, 0
+        except StepError:
+            return
+        raise RunError(
+            f"No step from update {first}, that of the last checkpoint in {self.folder}, to update "
+            f"{update} has failed again."
+        )
 
     def evaluate(self) -> dict[str, float]:
         """Return the validation metrics of the (averaged) weights."""
@@ -197,24 +332,39 @@ class Trainer:
         # Through the wrapper, which gathers the weights where they are sharded.
         return partial(self.modules[0].eval(), predict=True)
 
+    def _evaluated(self) -> Evaluated:
+        network = self.task.model if self._ema is None else self._ema.module
+        return Evaluated(self._predict(), network, self.accelerator)
+
     def _resumed(self) -> Progress:
-        progress = load_state(self.accelerator, self.folder)
-        if progress.epoch > self.config.epochs:
+        loaded = load_state(self.accelerator, self.folder, self._state)
+        if loaded is None:
+            return self._progress()
+        if loaded.progress.epoch > self.config.epochs:
             raise FieldError(
                 "epochs",
                 f"is {self.config.epochs} and the checkpoint in {self.folder} is of epoch "
-                f"{progress.epoch}; it is not of this run.",
+                f"{loaded.progress.epoch}; it is not of this run.",
             )
+        if self.accelerator.is_main_process:  # a kill may have come before it
+            prune(self.folder, self.config.checkpoints_kept)
+        return self._taken_over(loaded)
+
+    def _taken_over(self, loaded: Loaded) -> Progress:
+        """Go on from a state that was loaded, with today's number of processes."""
+        progress, self._sums = loaded.progress, EpochSums()
         self.task.resume(progress.task)
-        if progress.diverted:
+        if loaded.is_diverted:
             self._divert(progress)
-        progress.updates = updates_now(
-            self.folder, progress, self.updates_per_epoch, self.accelerator
-        )
+        if progress.processes != self.accelerator.num_processes:
+            steps, accumulation = len(self.train_batches), self.config.accumulation
+            return adapted(progress, self.folder, steps, accumulation, self.accelerator)
+        if loaded.sums is not None:
+            self._sums.load(loaded.sums, self.accelerator.device)
         return progress
 
-    def _run_log(self, progress: Progress) -> RunLog:
-        is_main = self.accelerator.is_main_process
+    def _run_log(self, progress: Progress, is_written: bool = True) -> RunLog:
+        is_main = self.accelerator.is_main_process and is_written
         trained = (p for step in self.task.steps for p in step.module.parameters())
         shape = RunShape(
             epochs=self.config.epochs,
@@ -236,45 +386,70 @@ class Trainer:
             show=self.show,
         )
 
-    def _save_sample(self, progress: Progress) -> None:
+    def _save_sample(self, epoch: int) -> None:
         picture = self.task.sample_image(self._predict(), self.accelerator.device)
         if picture is not None and self.accelerator.is_main_process:
-            file = self.folder / "samples" / f"epoch-{progress.epoch:05d}.png"
+            file = self.folder / "samples" / f"epoch-{epoch:05d}.png"
             file.parent.mkdir(exist_ok=True)
-            picture.save(file)
+            save_png(picture, file)
 
-    def _train_epoch(self, progress: Progress, log: RunLog) -> dict[str, float]:
-        """Train for an epoch, return the mean loss terms, and keep what else was measured."""
+    def _begin_epoch(self, progress: Progress) -> None:
+        self.train_batches.set_epoch(progress.epoch)
+        # After going back to a checkpoint, other ones.
+        seed = self.config.seed + 1000 * progress.rollbacks
+        draw(self.train_batches.dataset, seed, progress.epoch)
+        self._recorder.start()
+
+    def _train_epoch(self, progress: Progress, log: RunLog, saves: bool = True) -> None:
+        """Take the steps of an epoch that are not done yet, and save checkpoints where due."""
         for module in self.modules:
             module.train()
-        self.train_batches.set_epoch(progress.epoch)
-        terms, measures = Means(), Means()
-        rates = []
-        self._recorder.start()
-        reseed(self.train_batches.dataset)
-        batches = moved(read(self.train_batches), self.accelerator.device)
-        for batch in self._recorder.timed(batches):
-            rates.append(self.optimizers[0].param_groups[0]["lr"])
+        self._begin_epoch(progress)
+        count = len(self.train_batches)
+        for batch in self._recorder.timed(self._batches_after(progress.batch)):
+            self._sums.rates.append(self.optimizers[0].param_groups[0]["lr"])
             found = self._train_step(batch, progress)
-            terms.add(found)
-            for step in self.task.steps:
-                measures.add(step.module.measures())
+            self._sums.terms.add(found)
+            for step in self.task.steps if found else ():
+                self._sums.measures.add(step.module.measures())
+            progress.batch += 1
+            log.step()
             if self.accelerator.sync_gradients:
+                gradients = self._guard.gradients()
+                self._sums.measures.add(gradients.measures())
                 progress.updates += 1
                 self._step_schedules(progress)
                 self._average(progress)
-                if record := self._recorder.record(progress.updates, found, self.optimizers[0]):
+                if record := self._recorder.record(
+                    progress.updates, found, gradients, self.optimizers[0]
+                ):
+                    self._guard.check()
                     log.update(record)
-            log.step()
+                if saves:
+                    self._save_where_due(progress, progress.batch == count)
         if self._ema is not None:
             share_buffers(self._ema.module)
-        progress.epoch += 1
-        means = terms.reduced(self.accelerator)
-        # Read back, and so after the epoch's last step on a device, too.
-        self._recorder.epoch.stop()
-        means["loss"] = sum(means.values())
-        self._measures = {"lr": fmean(rates)} | measures.reduced(self.accelerator)
-        return means
+
+    def _batches_after(self, done: int) -> Iterator[Any]:
+        """The batches of an epoch on the device, but for the first ``done``."""
+        batches = self.train_batches
+        if done == len(batches):
+            return iter(())
+        if done:
+            batches = self.accelerator.skip_first_batches(batches, done)
+        return moved(read(batches), self.accelerator.device)
+
+    def _save_where_due(self, progress: Progress, is_last: bool) -> None:
+        """Save a checkpoint after an update where steps or time say so, or a signal ends the run.
+
+        After an epoch's last update its end is near, which saves one by itself.
+        """
+        due = self._stops.due()
+        if due.stop:
+            self._stop(progress)
+        every = self.config.checkpoint_every_steps
+        if not is_last and (due.save or (every and progress.updates % every == 0)):
+            self._save_state(progress)
 
     def _pace(self) -> dict[str, float]:
         """Images a second of an epoch that has just ended, and the processes' mean waiting."""
@@ -306,18 +481,17 @@ class Trainer:
 
     def _optimizer_step(self, index: int, batch: Any, progress: Progress) -> dict[str, Tensor]:
         module, optimizer = self.modules[index], self.optimizers[index]
-        terms = module(batch)
+        self._guard.begin(index, batch, progress.epoch, progress.updates)
+        terms: dict[str, Tensor] = module(batch)
         self.accelerator.backward(torch.stack(list(terms.values())).sum())
         if index in self._unchecked:
             require_gradients(module)
             self._unchecked.remove(index)
-        if self.accelerator.sync_gradients:
-            norm = None
-            if self.config.clip_grad:
-                clip = self.config.clip_grad
-                norm = self.accelerator.clip_grad_norm_(module.parameters(), clip)
-            self._recorder.observe_gradients(progress.updates + 1, module, norm)
-        optimizer.step()
+        norm = gradient_norm(self.accelerator, module, optimizer, self.config.clip_grad)
+        if self._guard.passes(terms, norm):
+            optimizer.step()
+        else:
+            terms = {}
         optimizer.zero_grad()
         return terms
 
@@ -336,8 +510,8 @@ class Trainer:
             schedule.step(progress.updates // self.updates_per_epoch)
 
     def _roll_back(self, fault: str, progress: Progress, log: RunLog) -> Progress:
-        message = f"{fault} in epoch {progress.epoch}"
-        if finished_epochs(self.folder) is None:
+        message = f"{fault} in epoch {progress.epoch + 1}"
+        if not states_of(self.folder):
             raise RunError(
                 f"{message}; lower lr or set clip_grad. There was no checkpoint to go back to yet."
             )
@@ -346,14 +520,15 @@ class Trainer:
                 f"{message}; lower lr or set clip_grad. The last checkpoint in "
                 f"{self.folder} is untouched."
             )
-        back = load_state(self.accelerator, self.folder)
-        back = replace(
-            back, rollbacks=progress.rollbacks + 1, diverted=True, task=self.task.progress()
-        )
+        memory = self.task.progress()
+        loaded = load_state(self.accelerator, self.folder, self._state)
+        assert loaded is not None
+        loaded.progress.rollbacks, loaded.progress.task = progress.rollbacks + 1, memory
+        back = self._taken_over(replace(loaded, is_diverted=True))
         if self.accelerator.is_main_process:
-            rewrite_progress(self.folder, back)
-        log.note(f"{message}; resuming from epoch {back.epoch} with other random numbers.")
-        self._divert(back)
+            write_rollback(self.folder, back)
+        place = f"epoch {back.epoch}" + (f", batch {back.batch}," if back.batch else "")
+        log.note(f"{message}; resuming from {place} with other random numbers.")
         self._step_schedules(back)
         log.rewind(back.epoch, back.updates)
         return back
@@ -361,32 +536,9 @@ class Trainer:
     def _divert(self, progress: Progress) -> None:
         set_seed(self.config.seed + 1000 * progress.rollbacks, device_specific=True)
 
-    def _save_weights(self) -> None:
-        # Here, as the first step need not wait for it.
-        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-        # All processes take part, as each may hold a shard.
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        states: list[dict[str, Any]] = [
-            dict(get_model_state_dict(module, options=options)) for module in self.modules
-        ]
-        if not self.accelerator.is_main_process:
-            return
-        metadata = self.task.metadata() | _origin(self.config)
-        first = self.task.steps[0].module
-        weights = first.state_of(first.deployed, states[0])
-        if self._ema is not None:
-            weights = self._ema.module.state_dict()
-        save_tensors(weights, self.folder / "model.safetensors", metadata)
-        for name, tensors in self.task.extra_tensors(states).items():
-            save_tensors(tensors, self.folder / f"{name}.safetensors", metadata)
-
-
-def _origin(config: TrainingConfig) -> dict[str, str]:
-    """What a weights file says of the run that it is from."""
-    found = {"recipe": json.dumps(asdict(config)), "versions": json.dumps(versions())}
-    name = (config.model_names() | config.objects).get("student", "")
-    return found | ({"architecture": name} if name else {})
+    def _save_weights(self, folder: Path, epoch: int) -> None:
+        average = None if self._ema is None else self._ema.module
+        save_weights(folder, self.task, self.config, self.accelerator, self.modules, average, epoch)
 
 
 def _non_finite(terms: dict[str, float]) -> str:
@@ -403,6 +555,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(config.device, True):
         raise FieldError("device", f"{config.device} is not available here; use auto or cpu.")
+    settle_determinism(config.deterministic)
     # A teacher may train in another precision, earlier in this process.
     AcceleratorState._reset_state(reset_partial_state=False)
     on_cpu = config.device == "cpu" or not (available["cuda"] or available["mps"])
@@ -410,6 +563,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     if precision == "fp16" and on_cpu:
         _log.warning("There is no fp16 on the CPU; training in float32.")
         precision = "no"
+    join_again("gloo" if on_cpu else "cpu:gloo,cuda:nccl")
     return Accelerator(
         cpu=on_cpu,  # without a GPU, accelerate joins torchrun's processes only then
         mixed_precision=precision,
