@@ -4,16 +4,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vkd.api.bench import bench as bench
     from vkd.api.cache import cache as cache
     from vkd.api.check import check as check
     from vkd.api.evaluate import evaluate as evaluate
     from vkd.api.export import export as export
     from vkd.api.predict import predict as predict
+    from vkd.api.replay import replay as replay
+    from vkd.api.search import search as search
     from vkd.api.train import train as train
     from vkd.comparison.compare import compare as compare
     from vkd.data.images import splits_of as splits_of
+    from vkd.deployment.description import read_exported as read_exported
     from vkd.distiller import Distiller as Distiller
     from vkd.features import layers as layers
+    from vkd.hub.load import from_pretrained as from_pretrained
+    from vkd.hub.save import push_to_hub as push_to_hub
+    from vkd.hub.save import save_pretrained as save_pretrained
+    from vkd.init.recipe import init_recipe as init_recipe
     from vkd.loss import FeatureLoss as FeatureLoss
     from vkd.loss import VkDLoss as VkDLoss
     from vkd.methods.catalogue import register_method as register_method
@@ -33,17 +41,25 @@ _HOME = {
     "FeatureLoss": "loss",
     "OrthogonalProjection": "projection",
     "VkDLoss": "loss",
+    "bench": "api.bench",
     "cache": "api.cache",
     "check": "api.check",
     "compare": "comparison.compare",
     "create_model": "models",
     "evaluate": "api.evaluate",
     "export": "api.export",
+    "init_recipe": "init.recipe",
+    "from_pretrained": "hub.load",
     "layer_norm": "normalization",
     "load_checkpoint": "models",
     "predict": "api.predict",
+    "push_to_hub": "hub.save",
+    "read_exported": "deployment.description",
     "register_method": "methods.catalogue",
     "register_task": "tasks",
+    "replay": "api.replay",
+    "save_pretrained": "hub.save",
+    "search": "api.search",
     "splits_of": "data.images",
     "standardize": "normalization",
     "train": "api.train",

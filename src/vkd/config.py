@@ -6,6 +6,7 @@ Imports nothing heavy, so that the command line can check flags before it loads 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from importlib.util import find_spec
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 import yaml
 
 from vkd.errors import FieldError, nearest
+from vkd.files import write_whole
 from vkd.methods.catalogue import NO_METHOD, method_entry
 
 Projection = Literal["orthogonal", "linear", "mlp", "identity"]
@@ -20,6 +22,8 @@ Normalization = Literal["layer_norm", "standardize", "whiten", "identity"]
 Distance = Literal["smooth_l1", "l1", "mse"]
 # Of NumPy, which is seeded along with Python and torch.
 LARGEST_SEED = 2**32 - 1
+# Of a whole number that has no smaller one.
+_MOST = 10**9
 
 # Which of timm's schedules read a field.
 _DECAYING = {
@@ -56,6 +60,8 @@ class TrainingConfig:
         task: which task the recipe belongs to.
         objects: what was given as Python objects, and so cannot be built from the recipe.
         seed: of weights, data order and augmentation.
+        deterministic: compute with operations that give the same bits each time, on the same
+            machine and versions; slower, and refused where an operation has no such form.
         epochs: passes over the training set.
         batch_size: images per process and step.
         accumulation: steps whose gradients are averaged before the weights change.
@@ -87,16 +93,29 @@ class TrainingConfig:
         workers: processes that load data.
         pin_memory: load into memory that is copied to CUDA devices while they compute.
         checkpoint_every: epochs between checkpoints to resume from; the last is always kept.
+        checkpoint_every_steps: updates between further checkpoints, within epochs; 0 for none.
+        checkpoint_every_minutes: likewise, by the clock.
+        checkpoints_kept: the newest checkpoints that are kept; where one is damaged, the one before
+            it serves.
+        keep_best: keep the weights of the epoch with the best validation metric, too, in the folder
+            best of the run.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
-        rollbacks: times to go back to the last checkpoint after an epoch that went wrong.
+        on_failure: what a loss or gradient that is no finite number does. stop ends the run; skip
+            leaves the update out, at most 20 in a row; roll-back goes back to the last checkpoint
+            and on with other random numbers; auto rolls back where rollbacks is above 0, and else
+            stops.
+        rollbacks: times to go back to the last checkpoint after an update or an epoch that went
+            wrong.
         trackers: experiment trackers, with commas between: tensorboard, wandb, mlflow, trackio,
-            comet_ml, aim, clearml, dvclive, swanlab; empty for none.
+            comet_ml, aim, clearml, dvclive, swanlab; auto for tensorboard where it is installed;
+            empty for none.
         log_every: updates between the records of steps.jsonl; 0 for none.
     """
 
     task: str
     objects: dict[str, str] = field(default_factory=dict)
     seed: int = 0
+    deterministic: bool = False
     epochs: int = 10
     batch_size: int = 64
     accumulation: int = 1
@@ -123,9 +142,14 @@ class TrainingConfig:
     workers: int = 0
     pin_memory: bool = True
     checkpoint_every: int = 1
+    checkpoint_every_steps: int = 0
+    checkpoint_every_minutes: float = 0.0
+    checkpoints_kept: int = 2
+    keep_best: bool = False
     evaluate_every: int = 1
+    on_failure: Literal["auto", "stop", "skip", "roll-back"] = "auto"
     rollbacks: int = 0
-    trackers: str = "tensorboard"
+    trackers: str = "auto"
     log_every: int = 50
 
     # The headings of the command's help, each with its fields in the order shown.
@@ -141,24 +165,37 @@ class TrainingConfig:
             "ema_decay_end", "mixed_precision",
         ),
         "run": (
-            "seed", "device", "workers", "pin_memory", "compile", "channels_last", "evaluate_every",
-            "checkpoint_every", "rollbacks", "trackers", "log_every",
+            "seed", "deterministic", "device", "workers", "pin_memory", "compile", "channels_last",
+            "evaluate_every", "checkpoint_every", "checkpoint_every_steps",
+            "checkpoint_every_minutes", "checkpoints_kept", "keep_best", "on_failure", "rollbacks",
+            "trackers", "log_every",
         ),
     }  # fmt: skip
     # Fields of weights to start from, which a run that goes on has no use for.
     STARTS: ClassVar[tuple[str, ...]] = ()
+    # The largest whole numbers that fields take, each class those of its own; of others _MOST.
+    MOST: ClassVar[dict[str, int]] = {
+        "seed": LARGEST_SEED, "batch_size": 1_000_000, "accumulation": 1_000_000, "workers": 1024,
+    }  # fmt: skip
     # Former names of fields, which recipes and flags may still use.
     FORMER: ClassVar[dict[str, str]] = {"tensorboard": "trackers"}
 
     def __post_init__(self) -> None:
         self.require_at_least(
-            1, "epochs", "batch_size", "accumulation", "checkpoint_every", "evaluate_every"
-        )
+            1, "epochs", "batch_size", "accumulation", "checkpoint_every", "checkpoints_kept",
+            "evaluate_every",
+        )  # fmt: skip
         self.require_at_least(
             0, "lr", "weight_decay", "warmup_epochs", "warmup_lr", "min_lr", "clip_grad", "workers",
             "rollbacks", "lr_reference_batch", "log_every", "decay_epochs",
+            "checkpoint_every_steps", "checkpoint_every_minutes",
         )  # fmt: skip
         self.require_seed("seed")
+        self._require_at_most()
+        if self.on_failure == "stop":
+            self.require_unread({"rollbacks"}, "on_failure stop")
+        if self.on_failure == "roll-back":
+            self.require("rollbacks", self.rollbacks > 0, "at least 1 with on_failure roll-back")
         self.require("beta1", 0 <= self.beta1 < 1, "from 0 to below 1")
         self.require("ema_decay", 0 <= self.ema_decay < 1, "from 0 to below 1")
         self.require("ema_decay_end", 0 <= self.ema_decay_end <= 1, "from 0 to 1")
@@ -192,6 +229,16 @@ class TrainingConfig:
         values = asdict(self)
         for name in names:
             self.require(name, values[name] >= least, f"at least {least}")
+
+    def _require_at_most(self) -> None:
+        """Raise ``FieldError`` for a whole number above its largest."""
+        most: dict[str, int] = {}
+        for base in type(self).__mro__:
+            most = vars(base).get("MOST", {}) | most
+        for item in fields(self):
+            if item.type is int:
+                largest = most.get(item.name, _MOST)
+                self.require(item.name, vars(self)[item.name] <= largest, f"at most {largest:,}")
 
     def require_seed(self, name: str) -> None:
         """Raise ``FieldError`` for a field that is no seed."""
@@ -241,8 +288,10 @@ class TrainingConfig:
 
     @property
     def tracker_names(self) -> list[str]:
-        """The trackers, one by one."""
-        return [name.strip() for name in self.trackers.split(",") if name.strip()]
+        """The trackers, one by one; ``auto`` is TensorBoard where it is installed."""
+        names = [name.strip() for name in self.trackers.split(",") if name.strip()]
+        found = ["tensorboard"] if find_spec("tensorboard") else []
+        return [tracker for name in names for tracker in (found if name == "auto" else [name])]
 
     def frozen_networks(self) -> list[FrozenNetwork]:
         """Return the networks that the run needs and does not train."""
@@ -265,11 +314,14 @@ class DistillationConfig(TrainingConfig):
         validation_fraction: share of the training images to validate with, where the data have
             no validation split.
         max_corrupt: pictures that cannot be read to skip before the run is ended.
-        student: name of the model to train.
+        student: the network to train: NAME of `vkd models` or timm, timm/NAME, torchvision/NAME,
+            hf/OWNER/NAME or hf/FOLDER of transformers, FILE.py:FUNCTION, or a run folder or weights
+            file, which it starts from.
         student_checkpoint: weights for the student to start from, a file or run folder, or hub
-            for those timm publishes; parts of other shapes, as heads for other classes, start anew.
-        teacher: name of the teacher; empty to train alone.
-        teacher_checkpoint: the teacher's weights or run folder; hub for those timm publishes.
+            for the published ones; parts of other shapes, as heads for other classes, start anew.
+        teacher: the network to learn from, named likewise; a run folder, weights file, hf/FOLDER or
+            FILE.py:FUNCTION brings its weights. Empty to train alone.
+        teacher_checkpoint: the teacher's weights or run folder; hub for the published ones.
         teacher_recipe: trains the teacher first when no teacher_checkpoint is given.
         teacher_precision: arithmetic of the teacher. auto takes that of mixed_precision; without
             it bfloat16, where the teacher runs in every step and a short measurement finds the
@@ -324,7 +376,7 @@ class DistillationConfig(TrainingConfig):
         is_named = bool(self.student) or "student" in self.objects
         self.require("student", is_named, "a model's name")
         if self.needs_teacher and "teacher" not in self.objects:
-            self.require("teacher", bool(self.teacher), "a model's name when distilling")
+            self.require("teacher", self.names_teacher, "a model's name when distilling")
 
     def _check_method(self) -> None:
         if self.method == NO_METHOD:
@@ -348,6 +400,11 @@ class DistillationConfig(TrainingConfig):
         """Whether a loss of the recipe compares with a teacher."""
         return self.feature_weight > 0
 
+    @property
+    def names_teacher(self) -> bool:
+        """Whether the recipe names a teacher."""
+        return bool(self.teacher)
+
     def method_values(self) -> dict[str, Any]:
         """Return the recipe's fields that methods may take as options."""
         return {
@@ -358,21 +415,28 @@ class DistillationConfig(TrainingConfig):
 
     def frozen_networks(self) -> list[FrozenNetwork]:
         """Return the teacher, if a loss needs it and no object takes its place."""
-        if not self.needs_teacher or "teacher" in self.objects:
-            return []
-        return [
-            FrozenNetwork(
-                "teacher",
-                self.teacher,
-                self.teacher_checkpoint,
-                self.teacher_recipe,
-                self.shared_fields(),
-            )
-        ]
+        return (
+            [self.teacher_network()] if self.needs_teacher and "teacher" not in self.objects else []
+        )
+
+    def teacher_network(self) -> FrozenNetwork:
+        """Return the teacher as a network that the run needs."""
+        return FrozenNetwork(
+            "teacher",
+            self.teacher,
+            self.teacher_checkpoint,
+            self.teacher_recipe,
+            self.shared_fields(),
+        )
 
     def shared_fields(self) -> dict[str, Any]:
         """Return the fields of a frozen network's recipe that are those of the run."""
-        return {"dataset": self.dataset, "data_path": self.data_path, "device": self.device}
+        return {
+            "dataset": self.dataset,
+            "data_path": self.data_path,
+            "device": self.device,
+            "deterministic": self.deterministic,
+        }
 
     def model_names(self) -> dict[str, str]:
         """Return the names of student and teacher, where they are no objects."""
@@ -435,4 +499,4 @@ def field_texts(config: type[TrainingConfig]) -> dict[str, str]:
 
 def write_recipe(config: TrainingConfig, path: Path) -> None:
     """Write every field of ``config`` as a recipe that gives it back."""
-    path.write_text(yaml.safe_dump(asdict(config), sort_keys=False))
+    write_whole(path, yaml.safe_dump(asdict(config), sort_keys=False))

@@ -2,17 +2,26 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vkd.features import FeatureTap, Inputs, Pool, call, device_of, moved, pooling, probing
-from vkd.inputs import InputAdapter, InputFormat
+from vkd.features import (
+    FeatureTap,
+    Inputs,
+    Pool,
+    call,
+    device_of,
+    moved,
+    pooling,
+    prefix_tokens_of,
+    probing,
+)
+from vkd.inputs import InputAdapter, format_of, inputs_of
 from vkd.loss import FeatureLoss, VkDLoss
-from vkd.teacher import NetworkTeacher, StoredTeacher, Teacher, widths_of
+from vkd.teacher import NetworkTeacher, StoredTeacher, Teacher, TeacherOutput, widths_of
 
 LossFactory = Callable[[int, int], FeatureLoss]
 Layers = Mapping[str, str | None]
@@ -61,10 +70,10 @@ class Distiller(nn.Module):
         loss: function of (student_dim, teacher_dim) that returns the loss; ``VkDLoss`` by default.
         adapter: maps the student's images to the teacher's; by default made from the models'
             ``pretrained_cfg`` (timm) where both have one: normalisation and a fixed input size.
-            Where ``example`` is a tuple or dict, none is made.
-        example: what the student is called with, to find the numbers of features: a tensor, a
-            tuple of positional inputs, or a dict of inputs by keyword; by default zeros of the
-            student's ``pretrained_cfg`` input size, or (2, 3, 224, 224).
+            Where ``example`` is no tensor, none is made.
+        example: what the student is called with, to find the numbers of features: a tensor, a list
+            of images, a tuple of positional inputs, or a dict of inputs by keyword; by default
+            zeros of the student's ``pretrained_cfg`` input size, or (2, 3, 224, 224).
         layers: in place of ``student_layer`` and ``teacher_layer``, several pairs of layers:
             names of the student's to names of the teacher's. With a list of teachers a list of
             such dicts, or one for all.
@@ -104,7 +113,7 @@ class Distiller(nn.Module):
             _require_apart(student, each)
         self.student = student
         self._is_closed = False
-        self._pool = pooling(pool, getattr(student, "num_prefix_tokens", 0))
+        self._pool = pooling(pool, prefix_tokens_of(student))
         self._taps: dict[str, FeatureTap] = {}
         self.teachers: list[Teacher] = []
         try:
@@ -142,6 +151,11 @@ class Distiller(nn.Module):
         return self.teachers[0]
 
     @property
+    def pairs(self) -> list[Pair]:
+        """The pairs of layers, in the order of ``losses``."""
+        return list(self._pairs)
+
+    @property
     def losses(self) -> dict[str, nn.Module]:
         """The loss of each pair, by ``student_layer -> teacher_layer``.
 
@@ -157,8 +171,8 @@ class Distiller(nn.Module):
         """Run the student and compare its features with the teacher's.
 
         Args:
-            images: (N, C, H, W); or a tuple of positional inputs, or a mapping of inputs by
-                keyword. Such inputs reach student and teacher alike.
+            images: (N, C, H, W); or a list of images, a tuple of positional inputs, or a mapping
+                of inputs by keyword. Such inputs reach student and teacher alike.
             indices: positions (N,) of the samples in their data set, for stored teachers.
             inputs: inputs by keyword, in place of ``images``, as in ``distiller(**batch)``.
 
@@ -167,6 +181,33 @@ class Distiller(nn.Module):
             ValueError: for ``images`` and ``inputs`` together, or neither; without ``indices``
                 where a teacher is stored.
         """
+        batch = self._batch(images, inputs)
+        # First, as what it takes to compute is free again before the student keeps its maps.
+        outputs = [teacher(batch, indices) for teacher in self.teachers]
+        output = call(self.student, batch)
+        return DistillerOutput(output, self._compared(outputs), outputs[0].logits)
+
+    def compare(
+        self, images: Inputs | None = None, indices: Tensor | None = None, **inputs: Any
+    ) -> Tensor:
+        """Return the loss of the student's last forward pass, which somebody else's code ran.
+
+        For a training loop that calls the student itself. Only the teachers run here.
+
+        Args:
+            images: what the student was given, as in ``forward``.
+            indices: as in ``forward``.
+            inputs: as in ``forward``.
+
+        Raises:
+            RuntimeError: after ``close``, or if a layer has not run since the last call.
+            ValueError: as ``forward``; and if the student's features have no gradient, from which
+                nothing could be learnt.
+        """
+        batch = self._batch(images, inputs)
+        return self._compared([teacher(batch, indices) for teacher in self.teachers], learns=True)
+
+    def _batch(self, images: Inputs | None, inputs: dict[str, Any]) -> Any:
         if self._is_closed:
             raise RuntimeError("This Distiller is closed and has no taps any more; make a new one.")
         if (images is None) == (not inputs):
@@ -174,16 +215,29 @@ class Distiller(nn.Module):
                 "A Distiller takes either images or inputs by keyword, found "
                 f"{'neither' if images is None else 'both'}."
             )
-        batch: Any = inputs if images is None else images
-        # First, as what it takes to compute is free again before the student keeps its maps.
-        outputs = [teacher(batch, indices) for teacher in self.teachers]
-        output = call(self.student, batch)
+        return inputs if images is None else images
+
+    def _compared(self, outputs: list[TeacherOutput], learns: bool = False) -> Tensor:
+        """The weighted sum of the losses of what the taps hold; it ``learns`` where it must."""
         features = {layer: self._pool(tap.take()) for layer, tap in self._taps.items()}
         terms = []
         for pair, loss in zip(self._pairs, self.losses.values(), strict=True):
+            ours = features[pair.student_layer]
             theirs = outputs[pair.teacher].features[pair.teacher_layer]
-            terms.append(pair.weight * loss(features[pair.student_layer], theirs))
-        return DistillerOutput(output, torch.stack(terms).sum(), outputs[0].logits)
+            if len(ours) != len(theirs):
+                raise ValueError(
+                    f"The student's layer {pair.student_layer!r} gives {len(ours)} rows of "
+                    f"features, the teacher's {pair.teacher_layer!r} {len(theirs)}; dense features "
+                    "need layers with the same grid of places, or a pool function that resizes."
+                )
+            if learns and not ours.requires_grad:
+                raise ValueError(
+                    f"The features of the student's layer {pair.student_layer!r} have no gradient; "
+                    "it must not be frozen, nor run without gradients or under reentrant "
+                    "checkpointing."
+                )
+            terms.append(pair.weight * loss(ours, theirs))
+        return torch.stack(terms).sum()
 
     def close(self) -> None:
         """Remove all taps from student and teachers.
@@ -214,7 +268,7 @@ class Distiller(nn.Module):
 
     def _dims(self, example: Inputs | None) -> tuple[dict[str, int], list[dict[str, int]]]:
         """Numbers of features by layer: the student's, and each teacher's."""
-        guess = torch.zeros(2, *_config(self.student).get("input_size", (3, 224, 224)))
+        guess = torch.zeros(2, *inputs_of(self.student).get("input_size", (3, 224, 224)))
         batch: Any = moved(guess if example is None else example, device_of(self.student))
         with probing(self.student):
             try:
@@ -241,19 +295,8 @@ def adapter_for(student: nn.Module, teacher: nn.Module) -> InputAdapter | None:
 
     None where either config has no normalisation.
     """
-    known = _config(teacher)
-    ours, theirs = (InputFormat.from_pretrained_cfg(_config(model)) for model in (student, teacher))
-    if ours is None or theirs is None:
-        return None
-    size = theirs.size if known.get("fixed_input_size") else None
-    if size is not None:
-        # The config has the published size; a model built for another one has its own.
-        size = getattr(getattr(teacher, "patch_embed", None), "img_size", None) or size
-    return InputAdapter(ours, replace(theirs, size=size))
-
-
-def _config(model: nn.Module) -> dict[str, Any]:
-    return getattr(model, "pretrained_cfg", None) or {}
+    ours, theirs = format_of(student), format_of(teacher)
+    return None if ours is None or theirs is None else InputAdapter(ours, theirs)
 
 
 def _layers_of(

@@ -1,5 +1,6 @@
 """Errors that the command line turns into one sentence and an exit code."""
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -50,6 +51,28 @@ class RunError(RuntimeError):
     """The command was right but could not be carried out (exit code 1)."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal has ended a run, which has saved a checkpoint to go on from (exit code 75).
+
+    Like Ctrl-C it passes through whatever handles the errors of a run.
+    """
+
+    EXIT_CODE = 75  # of sysexits.h, EX_TEMPFAIL: try again later
+
+
+def impossible_name(error: Exception) -> UserError | None:
+    """Return that no file can have a name, or hold a text, as a sentence; None if it is not so."""
+    if isinstance(error, UnicodeEncodeError):  # bytes of a command line that are no text
+        found = error.object[max(error.start - 40, 0) : error.end + 40]
+        return UserError(
+            f"{found!a} is no text in UTF-8, as names and words must be to be written."
+        )
+    if not isinstance(error, OSError) or error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+        return None
+    name = shortened(error.filename or "A name", 150)
+    return UserError(f"{name} is no name that a file can have: {error.strerror}.")
+
+
 def refusal_of_the_system(error: Exception) -> RunError | None:
     """Return what the operating system refused, such as to write to a full disk, as a sentence.
 
@@ -67,6 +90,19 @@ def refusal_of_the_system(error: Exception) -> RunError | None:
         return None
     name = str(error.filename or "") if isinstance(error, OSError) else ""
     return RunError(f"{name[-150:] or 'A file'} could not be read or written: {reason}.")
+
+
+def lack_of_memory(error: Exception) -> RunError | None:
+    """Return that there is not enough memory as a sentence; None for another error.
+
+    torch says so in the words of a RuntimeError alone.
+    """
+    words = ("allocate memory", "out of memory", "Storage size calculation overflowed")
+    if not isinstance(error, MemoryError) and not any(word in str(error) for word in words):
+        return None
+    return RunError(
+        f"There is not enough memory: {reason_of(error)}; use smaller numbers or images."
+    )
 
 
 def flag_of(field: str) -> str:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 Pool = Callable[[Tensor], Tensor]
-Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
+Inputs = Tensor | list[Any] | tuple[Any, ...] | Mapping[str, Any]
 
 _MOST_LISTED = 6
 # What a tap is in a copy of its network: it takes whatever a hook is given, does nothing, and is
@@ -32,6 +32,10 @@ class _Hook:
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         return _NO_TAP.__reduce__()
+
+
+class NotRunError(RuntimeError):
+    """A tapped layer has no output, as it did not run."""
 
 
 class FeatureTap:
@@ -91,12 +95,12 @@ class FeatureTap:
         only tensor; or the first part of a tuple or list; or ``last_hidden_state``.
 
         Raises:
-            RuntimeError: if the layer has not run since the last call.
+            NotRunError: if the layer has not run since the last call.
             ValueError: if the output has no such part, or several and no key.
         """
         output, self._hook.output = self._hook.output, None
         if output is None:
-            raise RuntimeError(f"The layer {self.layer!r} did not run in the forward pass.")
+            raise NotRunError(f"The layer {self.layer!r} did not run in the forward pass.")
         return _tensor_of(output, self._key, self.layer)
 
     def remove(self) -> None:
@@ -181,26 +185,34 @@ def call(model: Callable[..., Any], inputs: Inputs) -> Any:
 
 
 def moved(inputs: Inputs, device: torch.device | None) -> Inputs:
-    """Return ``inputs`` with their tensors on ``device``; None leaves them where they are."""
+    """Return ``inputs`` with their tensors on ``device``; None leaves them where they are.
 
-    def move(value: Any) -> Any:
-        return value.to(device) if isinstance(value, Tensor) and device is not None else value
-
+    Tensors in lists, tuples and dicts are found at any depth, as a detector's targets are.
+    """
+    if device is None:
+        return inputs
+    if isinstance(inputs, Tensor):
+        return inputs.to(device)
     if isinstance(inputs, Mapping):
-        return {name: move(value) for name, value in inputs.items()}
-    return type(inputs)(map(move, inputs)) if type(inputs) in (tuple, list) else move(inputs)
+        return {name: moved(value, device) for name, value in inputs.items()}
+    if type(inputs) in (tuple, list):
+        return type(inputs)(moved(value, device) for value in inputs)
+    return inputs
 
 
 def device_of(owner: nn.Module | Inputs) -> torch.device | None:
     """Return the device of the first parameter or input tensor; None where there is none."""
-    values: Any = (owner,)
-    if isinstance(owner, nn.Module):
-        values = owner.parameters()
-    elif isinstance(owner, Mapping):
-        values = owner.values()
-    elif isinstance(owner, tuple | list):
-        values = owner
-    return next((value.device for value in values if isinstance(value, Tensor)), None)
+    tensors = owner.parameters() if isinstance(owner, nn.Module) else _tensors_in(owner)
+    return next((tensor.device for tensor in tensors), None)
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors of inputs, at any depth."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors_in(part)
 
 
 def logits_of(output: Any) -> Tensor | None:
@@ -209,13 +221,30 @@ def logits_of(output: Any) -> Tensor | None:
     return logits if isinstance(logits, Tensor) else None
 
 
+@runtime_checkable
+class HasPrefixTokens(Protocol):
+    """A network whose token layers begin with others than those of patches, as timm's declare.
+
+    Attributes:
+        num_prefix_tokens: class and register tokens, 0 or above.
+    """
+
+    num_prefix_tokens: int
+
+
+def prefix_tokens_of(model: nn.Module) -> int:
+    """Return how many tokens of a network stand before those of patches; 0 if it does not say."""
+    return model.num_prefix_tokens if isinstance(model, HasPrefixTokens) else 0
+
+
 def pooling(layout: str | Pool = "auto", prefix_tokens: int = 0) -> Pool:
     """Return a function that pools features of a layout to (N, D) by their mean.
 
     Args:
         layout: ``NCHW`` or ``NHWC`` maps; ``NLC`` tokens; ``token`` for the first token alone;
             ``auto`` to infer it from the shape (maps whose equal sides come last are NCHW, whose
-            equal sides come first are NHWC); or a function, returned as it is.
+            equal sides come first are NHWC); ``dense`` for a row for each place, see ``dense``; or
+            a function, returned as it is.
         prefix_tokens: class or register tokens at the start of NLC that the mean leaves out.
 
     Raises:
@@ -223,6 +252,8 @@ def pooling(layout: str | Pool = "auto", prefix_tokens: int = 0) -> Pool:
     """
     if callable(layout):
         return layout
+    if layout == "dense":
+        return dense("auto", prefix_tokens)
     pools: dict[str, Pool] = {
         "NCHW": lambda x: x.mean((2, 3)),
         "NHWC": lambda x: x.mean((1, 2)),
@@ -231,13 +262,53 @@ def pooling(layout: str | Pool = "auto", prefix_tokens: int = 0) -> Pool:
         "none": lambda x: x,
     }
     if layout == "auto":
-        return lambda x: pools[_layout_of(x)](x)
+        return lambda x: pools[layout_of(x)](x)
     if layout not in pools:
-        raise ValueError(f"pool must be auto, {', '.join(pools)} or a function, found {layout!r}.")
+        raise ValueError(
+            f"pool must be auto, dense, {', '.join(pools)} or a function, found {layout!r}."
+        )
     return pools[layout]
 
 
-def _layout_of(features: Tensor) -> str:
+def dense(layout: str = "auto", prefix_tokens: int = 0) -> Pool:
+    """Return a function that makes a row of each place: (N * places, D), image by image.
+
+    Maps and tokens of the same grid give the same order, so that they can be compared place by
+    place.
+
+    Args:
+        layout: ``NCHW``, ``NHWC``, ``NLC`` or ``auto``, as in ``pooling``.
+        prefix_tokens: class or register tokens at the start of NLC that are left out.
+
+    Raises:
+        ValueError: for another layout, where ``auto`` cannot infer it, or for pooled features.
+    """
+    known: dict[str, Pool] = {
+        "NCHW": lambda x: x.permute(0, 2, 3, 1).flatten(0, 2),
+        "NHWC": lambda x: x.flatten(0, 2),
+        "NLC": lambda x: x[:, prefix_tokens:].flatten(0, 1),
+    }
+    if layout not in ("auto", *known):
+        raise ValueError(f"layout must be auto or one of {', '.join(known)}, found {layout!r}.")
+
+    def rows(features: Tensor) -> Tensor:
+        found = layout_of(features) if layout == "auto" else layout
+        if found not in known:
+            raise ValueError(
+                f"Dense features must have places, found shape {tuple(features.shape)}; choose a "
+                "layer before the pooling."
+            )
+        return known[found](features)
+
+    return rows
+
+
+def layout_of(features: Tensor) -> str:
+    """Return the layout that ``pooling`` infers from the shape of features; none for (N, D).
+
+    Raises:
+        ValueError: if it cannot.
+    """
     if features.ndim == 2:
         return "none"
     if features.ndim == 3:

@@ -1,8 +1,8 @@
 """How a network's images are normalised and sized, and the way from one such format to another."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,13 @@ class InputFormat:
         """Channels of an image."""
         return len(self.mean)
 
+    def with_channels(self, channels: int) -> "InputFormat":
+        """Return the format for images of another number of channels, of the same mean values."""
+        if channels == self.channels:
+            return self
+        mean, std = (sum(values) / self.channels for values in (self.mean, self.std))
+        return replace(self, mean=(mean,) * channels, std=(std,) * channels)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as JSON knows them."""
         return {
@@ -92,6 +99,44 @@ class InputFormat:
             cfg.get("crop_pct") or 1.0,
             cfg.get("interpolation") or "bicubic",
         )
+
+
+@runtime_checkable
+class PublishesInputs(Protocol):
+    """A network that says how it takes images.
+
+    Attributes:
+        pretrained_cfg: timm's: ``mean``, ``std``, ``input_size`` (C, H, W), ``crop_pct``,
+            ``interpolation``, and whether it is a ``fixed_input_size``, as far as known.
+    """
+
+    pretrained_cfg: Mapping[str, Any] | None
+
+
+def inputs_of(network: nn.Module) -> Mapping[str, Any]:
+    """Return what a network says of its images, see ``PublishesInputs``; empty if nothing."""
+    return (network.pretrained_cfg or {}) if isinstance(network, PublishesInputs) else {}
+
+
+def fixed_size_of(network: nn.Module) -> tuple[int, int] | None:
+    """Return the only (height, width) that a network takes; None for any, or where not known."""
+    known = inputs_of(network)
+    if not known.get("fixed_input_size") or not known.get("input_size"):
+        return None
+    # timm's config has the published size; a network built for another one has its own.
+    built = getattr(getattr(network, "patch_embed", None), "img_size", None)
+    return tuple(built or known["input_size"][1:])
+
+
+def format_of(network: nn.Module, stated: InputFormat | None = None) -> InputFormat | None:
+    """Return how a network takes images, of its fixed size or any; None where it is not known.
+
+    Args:
+        network: any.
+        stated: what its weights file says, in place of what is published.
+    """
+    found = stated or InputFormat.from_pretrained_cfg(inputs_of(network))
+    return found and replace(found, size=fixed_size_of(network))
 
 
 class InputAdapter(nn.Module):

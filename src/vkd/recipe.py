@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from vkd.config import DistillationConfig, TrainingConfig
-from vkd.errors import FieldError, UserError, nearest
+from vkd.errors import FieldError, UserError, flag_of, nearest
 from vkd.methods.catalogue import NO_METHOD, method_entry
+from vkd.network_names import is_code, is_run
 from vkd.recipe_values import RecipeFields, read_lines, typed
 from vkd.tasks import TASKS
 
 RECIPES = Path(__file__).parent / "recipes"
+# Fields that belong to the network that a recipe names for a role, and not to another.
+_OF_NETWORKS = {"student": ("student_layer",), "teacher": ("teacher_layer", "teacher_recipe")}
 _log = logging.getLogger("vkd")
 
 
@@ -101,20 +104,61 @@ def _task_of(values: RecipeFields, source: str) -> type[TrainingConfig]:
 
 
 def config_of(values: Mapping[str, Any]) -> TrainingConfig:
-    """Return the config of a recipe's fields.
+    """Return the config of a recipe's fields, whose networks may be built.
 
     Raises:
-        UserError: for a field that the task does not have, or a value that it does not take.
+        UserError: for a field that the task does not have, a value that it does not take, or a
+            network that ``require_code_named`` refuses.
+    """
+    config = saved_config(values)
+    require_code_named(values, config.model_names())
+    return config
+
+
+def saved_config(values: Mapping[str, Any]) -> TrainingConfig:
+    """Return the config of a recipe's fields to read and compare, whose networks are not built.
+
+    Raises:
+        UserError: as ``config_of``, but for networks.
     """
     found = known_fields(values, "The recipe")
     with found.in_place():
         return TASKS[found["task"]].config(**found)
 
 
+def saved_recipe(file: str) -> TrainingConfig:
+    """Return the ``saved_config`` of a recipe in a run folder."""
+    return saved_config(read_recipe(file))
+
+
+def require_code_named(values: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Refuse a network in a file of Python that a recipe or run names, and not the user.
+
+    Args:
+        values: fields of a recipe; those that arguments or flags have changed are the user's.
+        names: the networks that are to be built, by field.
+
+    Raises:
+        FieldError: for the first such network.
+    """
+    for role, name in names.items():
+        # Of several networks in one field each has its place in brackets.
+        field = role.partition("[")[0]
+        place = values.place_of(field) if isinstance(values, RecipeFields) else ""
+        if place and is_code(name):
+            raise FieldError(
+                field,
+                f"is {name[:80]}, a file of Python, which runs only where you name it; give it "
+                f"again, as {flag_of(field)} or {field}=... in Python.",
+                place[-120:],
+            )
+
+
 def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> RecipeFields:
     """Return a recipe's fields with ``changes``.
 
-    Another ``method`` brings its own settings; fields that ``changes`` name as well come last.
+    Another ``method``, student or teacher brings its own settings; fields that ``changes`` name as
+    well come last.
     """
     values = known_fields(values, "The recipe")
     task = values["task"]
@@ -124,7 +168,28 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> RecipeFiel
     is_other = "method" in changes and changes["method"] != values.get("method", "vkd")
     if is_other and issubclass(kind, DistillationConfig):
         values = values | method_settings(str(changes["method"]), values, kind)
-    return values | changes
+    return values | network_settings(values, changes, kind) | changes
+
+
+def network_settings(
+    values: Mapping[str, Any], changes: Mapping[str, Any], kind: type[TrainingConfig]
+) -> dict[str, Any]:
+    """Return the fields that another student or teacher sets in a recipe: its layer is found anew,
+    no recipe trains it, and one that brings its weights needs no others."""
+    known = {item.name for item in fields(kind)}
+    found: dict[str, Any] = {}
+    for role, settings in _OF_NETWORKS.items():
+        name = str(changes.get(role) or "")
+        if name and name != values.get(role):
+            found |= {field: "" for field in settings if field in known}
+            if is_code(name) or is_run(name):
+                found[f"{role}_checkpoint"] = ""
+    # One teacher, or several in another field.
+    if changes.get("teachers"):
+        found |= dict.fromkeys(("teacher", "teacher_checkpoint", *_OF_NETWORKS["teacher"]), "")
+    elif changes.get("teacher"):
+        found["teachers"] = []
+    return {name: value for name, value in found.items() if name in known}
 
 
 def method_settings(

@@ -15,6 +15,11 @@ from vkd.errors import FieldError, UserError, nearest
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True,
           "false": False, "no": False, "off": False, "0": False}  # fmt: skip
 _NULL = "tag:yaml.org,2002:null"
+# Of values without a tag of their own, and the usual ones.
+_TAGS = {
+    f"tag:yaml.org,2002:{name}"
+    for name in ("null", "str", "bool", "int", "float", "timestamp", "value", "seq", "map")
+}
 _LARGEST_FILE = 1_000_000
 # What torch, which all whole numbers and most others reach, can hold.
 _LARGEST_WHOLE, _LARGEST = 2**63 - 1, 3.4028234663852886e38
@@ -81,8 +86,12 @@ def typed(value: Any, kind: Any) -> Any:
     """
     if get_origin(kind) is dict:
         if isinstance(value, dict):
-            return {key: _number_of(part) for key, part in value.items()}
+            return {key: _part(part, get_args(kind)[1]) for key, part in value.items()}
         raise ValueError(f"must be a mapping, found {_shown(value)}.")
+    if get_origin(kind) is list:
+        if isinstance(value, list):
+            return [typed(part, get_args(kind)[0]) for part in value]
+        raise ValueError(f"must be a list, found {_shown(value)}.")
     if isinstance(value, (list, tuple, dict, set)):
         raise ValueError(f"must be a single value, found {_shown(value)}.")
     if get_origin(kind) is Literal:
@@ -95,7 +104,16 @@ def typed(value: Any, kind: Any) -> Any:
         return _truth(value)
     if kind in (int, float):
         return _number(value, kind)
-    return "" if value is None else str(value) if kind is str else value
+    if kind is str:
+        return _text(value)
+    return "" if value is None else value
+
+
+def _text(value: Any) -> str:
+    found = "" if value is None else str(value)
+    if "\0" in found:  # which no name of a file or network may hold
+        raise ValueError(f"must be text without zero characters, found {_shown(value)}.")
+    return found
 
 
 def _truth(value: Any) -> bool:
@@ -122,6 +140,11 @@ def _number(value: Any, kind: type) -> int | float:
     if abs(found) > largest:
         raise ValueError(f"must be at most {largest:g} in size, found {_shown(value)}.")
     return int(found) if kind is int else float(found)
+
+
+def _part(value: Any, kind: Any) -> Any:
+    """A value of a mapping, whose kind may be open."""
+    return _number_of(value) if kind is Any else typed(value, kind)
 
 
 def _number_of(value: Any) -> Any:
@@ -204,6 +227,11 @@ def _fields(loader: yaml.SafeLoader, root: yaml.MappingNode, path: Path) -> Reci
                 f"{lines[key.value]}."
             )
         lines[key.value] = line
+        if node.tag not in _TAGS:
+            raise UserError(
+                f"{path}, line {line}: {key.value[:60]} has the tag {node.tag[:60]}; expected a "
+                "plain value."
+            )
         is_scalar = isinstance(node, yaml.ScalarNode)
         if is_scalar:
             values[key.value] = None if node.tag == _NULL else node.value

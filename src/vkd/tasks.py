@@ -3,11 +3,14 @@
 from vkd.classification.spec import CLASSIFICATION
 from vkd.config import TrainingConfig
 from vkd.detection.spec import DETECTION
+from vkd.embedding.spec import EMBEDDING
 from vkd.errors import UserError
 from vkd.generation.spec import GENERATION
 from vkd.training.spec import Metric, TaskSpec, resolve
 
-TASKS: dict[str, TaskSpec] = {spec.name: spec for spec in (CLASSIFICATION, DETECTION, GENERATION)}
+TASKS: dict[str, TaskSpec] = {
+    spec.name: spec for spec in (CLASSIFICATION, DETECTION, GENERATION, EMBEDDING)
+}
 
 
 def register_task(spec: TaskSpec) -> None:

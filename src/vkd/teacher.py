@@ -6,7 +6,16 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from vkd.features import FeatureTap, Inputs, Pool, call, device_of, logits_of, pooling
+from vkd.features import (
+    FeatureTap,
+    Inputs,
+    Pool,
+    call,
+    device_of,
+    logits_of,
+    pooling,
+    prefix_tokens_of,
+)
 from vkd.precision import AS_AROUND, Precision
 
 
@@ -80,13 +89,25 @@ class StoredTeacher(Protocol):
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> TeacherOutput: ...
 
 
+@runtime_checkable
+class CountsClasses(Protocol):
+    """A network that says how many classes it knows, as timm's do.
+
+    Attributes:
+        num_classes: 0 where its output is features and no logits.
+    """
+
+    num_classes: int
+
+
 class NetworkTeacher:
     """A frozen network in eval mode that computes without gradients.
 
     It is no ``nn.Module`` on purpose: whatever holds it neither trains, saves nor wraps it.
 
     Args:
-        model: any network; frozen here. Its logits are its output, or the part ``logits`` of it.
+        model: any network; frozen here. Its logits are its output, or the part ``logits`` of it;
+            one that says it has no classes gives none.
         layers: name or names of the submodules whose outputs are the features; see
             ``vkd.features.FeatureTap``.
         pool: see ``vkd.features.pooling``.
@@ -113,7 +134,8 @@ class NetworkTeacher:
         if not names:
             raise ValueError("layers must name at least one layer of the teacher, found none.")
         self._taps = _taps(model, names)
-        self._pool = pooling(pool, getattr(model, "num_prefix_tokens", 0))
+        self._pool = pooling(pool, prefix_tokens_of(model))
+        self._gives_logits = not (isinstance(model, CountsClasses) and model.num_classes == 0)
         self._is_closed = False
         self.model = model.eval().requires_grad_(False)
         self.adapter = nn.Identity() if adapter is None else adapter
@@ -143,7 +165,8 @@ class NetworkTeacher:
                 f"The teacher's adapter takes one tensor of images, found {type(images).__name__}."
             )
         with self.precision.running(device.type if device else "cpu"):
-            logits = logits_of(call(self.model, images))
+            output = call(self.model, images)
+        logits = logits_of(output) if self._gives_logits else None
         returned = self.precision.returned
         features = {tap.layer: self._pool(returned(tap.take())) for tap in self._taps}
         return TeacherOutput(features, None if logits is None else returned(logits))

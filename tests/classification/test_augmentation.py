@@ -12,7 +12,7 @@ from vkd.api.train import train
 from vkd.errors import FieldError
 from vkd.recipe import recipe
 from vkd.store.rows import file_of
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 
 @pytest.fixture

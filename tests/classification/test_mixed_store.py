@@ -18,7 +18,7 @@ from vkd.classification.task import ClassificationTask
 from vkd.errors import UserError
 from vkd.recipe import recipe
 from vkd.store.teacher import DiskTeacher
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 MIXING = {"mixup": 0.8, "cutmix": 1.0, "mixup_mode": "pair", "label_smoothing": 0.1}
 
@@ -211,9 +211,9 @@ def test_a_recipe_that_mixes_takes_views_and_two_images(config, tmp_path):
         cache(plain, tmp_path / "store", show=False)
     for change, message in (
         ({"top_k": 10}, "^top_k must be below the number of the teacher's logits, found 10 of 10"),
-        ({"top_k": -1}, "top_k must be at least 0, found -1"),
+        ({"top_k": -1}, "top_k must be from 0 to 1,000,000, found -1"),
         ({"dtype": "int4"}, "dtype must be one of float16, float32, int8, found 'int4'"),
-        ({"views": -1}, "views must be at least 0, found -1"),
+        ({"views": -1}, "views must be from 0 to 1,000,000, found -1"),
     ):
         with pytest.raises(UserError, match=message):
             cache(config, tmp_path / "store", **{"views": 1, **change}, show=False)

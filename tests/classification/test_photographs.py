@@ -6,7 +6,7 @@ import torch
 
 from support.photographs import CLASSES, write_folder
 from vkd.cli import main
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 
 @pytest.mark.parametrize("weights", [(0, 1), (1, 0), (0, 0)])

@@ -10,7 +10,7 @@ from vkd.classification.task import ClassificationTask
 from vkd.data.images import Images
 from vkd.errors import UserError
 from vkd.recipe import config_of, read_recipe
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 
 @pytest.fixture

@@ -10,10 +10,13 @@ import torch
 from PIL import Image
 
 from support.canvases import few_canvases
-from vkd import create_model
+from support.deploying import run_script
+from vkd import create_model, evaluate
 from vkd.cli import main
+from vkd.deployment.agreement import agreement
+from vkd.deployment.quantization import quantized
 from vkd.detection.metrics import NAMES
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -121,6 +124,50 @@ def test_an_exported_detector_finds_the_same_boxes(short_run, exported, suffix):
     assert json.loads(says["inputs"])["size"] == [64, 80]
     assert json.loads(says["inputs"])["std"] == pytest.approx([0.229, 0.224, 0.225])
     assert says["architecture"] in ("vidt_digits", b"vidt_digits")
+
+
+@pytest.mark.slow
+def test_an_onnx_file_stands_for_its_run(short_run, exported, tmp_path, coco, vkd):
+    file = exported / "detector.onnx"
+    run, from_file = (
+        evaluate(str(checkpoint), device="cpu")["AP"] for checkpoint in (short_run, file)
+    )
+    # The file's canvas is wider than the pictures, which moves the detections a little.
+    assert from_file == pytest.approx(run, abs=2)
+    # Pictures that are larger are shrunk, and all are padded; the script does the same.
+    small = tmp_path / "small.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(small)
+    large = sorted((coco / "val2017").glob("*.jpg"))[0]
+    done = vkd("predict", "--checkpoint", file, "--threshold", 0.001, small, large)
+    assert done.returncode == 0, done.stderr
+    changes = {">= 0.5": ">= 0.001", ":.2f": ":.5f"}
+    for line, picture, apart in zip(
+        done.stdout.splitlines(), (small, large), (1e-4, 2e-2), strict=True
+    ):
+        expected = json.loads(line)["detections"]
+        printed = run_script("detect.py", tmp_path, file, picture, **changes)
+        rows = [row.split() for row in printed.splitlines()]
+        rows.sort(key=lambda row: -float(row[1]))
+        assert float(rows[0][1]) == pytest.approx(expected[0]["score"], abs=apart)
+        if picture == small:
+            assert rows[0][0] == expected[0]["category"]
+            corners = [float(corner) for corner in rows[0][2:]]
+            assert corners == pytest.approx(expected[0]["box"], abs=1)
+
+
+@pytest.mark.slow
+def test_a_detector_in_8_bits_samples_in_float(exported, tmp_path):
+    torch.manual_seed(0)
+    mask = torch.zeros(4, 64, 80, dtype=torch.bool)
+    mask[1, :, 48:] = True
+    batches = [{"images": torch.randn(4, 3, 64, 80), "mask": mask} for _ in range(2)]
+    done = quantized(exported / "detector.onnx", tmp_path / "int8.onnx", batches)
+    assert done.pictures == 8
+    assert done.int8["MatMul"] > 20
+    assert done.float["GridSample"] > 0
+    found = agreement(exported / "detector.onnx", tmp_path / "int8.onnx", batches, False)
+    assert found.lowest_cosine > 0.99
 
 
 @pytest.mark.slow

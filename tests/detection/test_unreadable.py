@@ -48,7 +48,7 @@ def perfect(images):
 
 def test_metrics_are_in_the_frame_of_the_picture_not_of_the_file(tmp_path):
     data = made(tmp_path)
-    metrics, _ = evaluate_detector(perfect, detection_loader(data, 2), Accelerator(cpu=True), data)
+    metrics, *_ = evaluate_detector(perfect, detection_loader(data, 2), Accelerator(cpu=True), data)
     assert metrics["AP"] == pytest.approx(100)
     assert "skipped" not in metrics
     assert data[0][1]["original_size"].tolist() == [32, 48]
@@ -59,7 +59,7 @@ def test_metrics_leave_unreadable_pictures_out_and_count_them(tmp_path, workers,
     data = made(tmp_path)
     (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:30])
     batches = detection_loader(data, 2, workers=workers)
-    metrics, records = evaluate_detector(perfect, batches, Accelerator(cpu=True), data)
+    metrics, records, _ = evaluate_detector(perfect, batches, Accelerator(cpu=True), data)
     assert metrics["AP"] == pytest.approx(100)
     assert metrics["skipped"] == 1
     assert {record["image_id"] for record in records} == {0, 2}

@@ -14,6 +14,8 @@ from vkd.errors import UserError
 from vkd.models.checkpoints import read_checkpoint
 
 TOLERANCE = {"rtol": 1e-3, "atol": 1e-3}
+# CoaT's last layers make 2e-3 of what another processor or number of threads rounds otherwise.
+COARSE = {"rtol": 1e-3, "atol": 4e-3}
 SIZES = (256, 320), (224, 288)
 CASES = {
     "vidt_nano_plain": ("vidt_nano", {}),
@@ -34,15 +36,15 @@ def golden(request, tmp_path_factory):
     file = convert(str(vidt_file(name, folder, case, **flags)), str(folder / "c.safetensors"))[0]
     model = create_model(name, file).eval()
     images = [draw(f"input.{i}", (3, *size)) for i, size in enumerate(SIZES)]
-    # oneDNN's convolutions round otherwise; CoaT's last layers make 2e-3 of that, as they do of
-    # another number of threads.
+    # oneDNN's convolutions round otherwise.
     with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False):
         outputs = model(images) if model.softmax else model(images, with_tokens=True)
     return load_file(GOLDEN / f"{case}.safetensors"), model, outputs
 
 
-def test_outputs_of_every_layer_equal_the_releases(golden):
+def test_outputs_of_every_layer_equal_the_releases(golden, request):
     expected, _, found = golden
+    tolerance = COARSE if "coat" in request.node.callspec.params["golden"] else TOLERANCE
     layers = {"": found} | {f"aux.{i}.": o for i, o in enumerate(found.get("aux_outputs", []))}
     compared = 0
     for start, layer in layers.items():
@@ -50,7 +52,7 @@ def test_outputs_of_every_layer_equal_the_releases(golden):
             numbers = expected.get(f"{start}{name}")
             if numbers is not None:
                 own = layer[name] if not start else layer[name][:, :10]
-                torch.testing.assert_close(own, numbers, **TOLERANCE)
+                torch.testing.assert_close(own, numbers, **tolerance)
                 compared += 1
     assert compared == sum(".pred_" in key or key.startswith("pred_") for key in expected)
 

@@ -14,7 +14,8 @@ from vkd.data.sources import PhotographSource
 from vkd.errors import RunError
 from vkd.generation.data import read_generation
 from vkd.generation.task import GenerationTask
-from vkd.training.checkpoint import read_metrics
+from vkd.training.nested import load_nested
+from vkd.training.records import read_metrics
 
 
 def test_whitening_takes_its_statistics_of_all_training_images(config):
@@ -80,10 +81,8 @@ def test_the_generator_steps_once_in_so_many_updates(config, tmp_path):
     train(replace(config, epochs=1, generator_every=4, samples=100), tmp_path / "run", show=False)
     with (tmp_path / "run" / "metrics.jsonl").open() as file:
         record = json.loads(file.readline())
-    optimizers = [
-        torch.load(tmp_path / "run/checkpoints/epoch-00001" / name, weights_only=True)
-        for name in ("optimizer.bin", "optimizer_1.bin")
-    ]
+    state = tmp_path / "run" / "checkpoints" / "epoch-00001"
+    optimizers = [load_nested(state / f"optimizer-{index}.safetensors") for index in (0, 1)]
     steps = [next(iter(state["state"].values()))["step"] for state in optimizers]
     assert steps == [-(-record["updates"] // 4), record["updates"]]
 

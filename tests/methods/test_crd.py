@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from support.forked import in_two_processes
 from vkd.errors import UserError
 from vkd.methods.crd import CRD
 from vkd.methods.method import Sizes
@@ -129,8 +130,55 @@ def test_errors_name_the_argument(options, message):
 
 
 def test_needs_the_number_of_samples():
-    with pytest.raises(UserError, match=r"samples, .* at least 2, found 0"):
-        CRD(Sizes(student_dim=4, teacher_dim=9))
+    for samples in (0, 1):
+        with pytest.raises(UserError, match=rf"samples, .* at least 2, found {samples}"):
+            CRD(Sizes(student_dim=4, teacher_dim=9, samples=samples))
+    assert CRD(Sizes(student_dim=4, teacher_dim=9, samples=2)).negatives == 1
+
+
+def test_memories_start_as_rows_of_length_one_that_differ():
+    method = CRD(SIZES, embedding_dim=16)
+    assert method.memory.shape == (2, 20, 16)
+    torch.testing.assert_close(method.memory.norm(dim=2), torch.ones(2, 20))
+    assert (method.memory[0] - method.memory[1]).abs().max() > 0.1
+    assert set(method.state_dict()) >= method.buffers_kept_equal() == {"memory", "log_normalizers"}
+    assert not any(method.log_normalizers.isfinite())
+
+
+def test_computes_in_float32_under_autocast(draw_signals):
+    method, signals = CRD(SIZES).eval(), draw_signals()
+    draws = method._draw(signals.indices)
+    method._draw = lambda _: draws
+    expected = method(signals)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(method(signals), expected)
+
+
+def test_two_processes_are_one_that_sees_the_batches_of_both(draw_signals, tmp_path):
+    signals = draw_signals()
+    drawn = torch.randint(20, (6, 7))
+
+    def step(rows, first):
+        torch.manual_seed(0)
+        method = CRD(SIZES, negatives=7)
+        if not first:
+            torch.nn.init.zeros_(method.memory)  # the first process's counts
+            torch.nn.init.zeros_(method.log_normalizers)
+        method._draw = lambda _: drawn[rows]
+        # Rows that are no block of memory are gathered, too.
+        own = [None if part is None else part.detach()[rows] for part in signals]
+        own[:2] = (part.T.contiguous().T for part in own[:2])
+        loss = method(type(signals)(*own)).detach()
+        return [loss[None], method.memory, method.log_normalizers]
+
+    loss, memory, normalizers = step(slice(None), first=True)
+    found = in_two_processes(tmp_path, lambda rank: step(slice(3 * rank, 3 * rank + 3), rank == 0))
+    for ours, theirs, whole in zip(*found, (loss, memory, normalizers), strict=True):
+        if whole is loss:
+            torch.testing.assert_close((ours + theirs) / 2, whole)
+        else:
+            assert torch.equal(ours, theirs)
+            torch.testing.assert_close(ours, whole)
 
 
 @pytest.mark.slow

@@ -107,3 +107,14 @@ def test_errors_name_the_argument(options, message):
 def test_absent_signals_are_named():
     with pytest.raises(UserError, match="VkD needs teacher_features"):
         VkD(SIZES)(Signals(student_features=torch.randn(2, 4)))
+
+
+def test_scale_and_shift_come_after_the_projection():
+    plain = VkD(SIZES, normalization="identity", both_sides=True, distance="mse")
+    scaled, features = plain.loss.projection, torch.randn(5, 4)
+    with torch.no_grad():
+        scaled.weight.uniform_(2, 3)
+        scaled.bias.uniform_(1, 2)
+    expected = features @ plain.projection_weight().T * scaled.weight + scaled.bias
+    torch.testing.assert_close(scaled(features), expected)
+    assert VkD.recipe_fields == {"projection", "normalization", "distance", "both_sides"}

@@ -131,7 +131,7 @@ def test_a_truncated_file_is_refused(share, released, tmp_path, vkd):
     [
         ([], "IN and OUT are required"),
         (["w.pth"], "OUT is required"),
-        (["w.pth", "w.pth/below.safetensors"], "its folder is a file"),
+        (["w.pth", "w.pth/below.safetensors"], "is no folder"),
         (["w.pth", "x" * 300 + ".safetensors"], "cannot be made"),
         (["y" * 300, "out.safetensors"], "There is no checkpoint"),
         (["w.pth", "there.safetensors"], "exists already"),

@@ -1,10 +1,11 @@
 """``vkd.cache``."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from vkd.api.networks import check_networks
+from vkd.api.networks import check_networks, with_runs_resolved
 from vkd.api.train import objects_and_names, with_networks
 from vkd.config import DistillationConfig, LabelledImagesConfig, TrainingConfig
 from vkd.errors import FieldError, UserError
@@ -12,6 +13,7 @@ from vkd.recipe import as_config
 from vkd.store.description import DESCRIPTION_FILE, StoreOptions
 from vkd.store.filling import StoreFiller
 from vkd.tasks import task_of
+from vkd.training.lock import locked
 from vkd.training.processes import require_shared
 from vkd.training.spec import resolve
 from vkd.training.trainer import make_accelerator
@@ -57,7 +59,7 @@ def cache(
         RunError: if the outputs do not fit the disk or the dtype.
     """
     objects, named = objects_and_names(teacher=teacher, data=data)
-    config, folder = as_config(recipe, changes | named), Path(folder)
+    config, folder = with_runs_resolved(as_config(recipe, changes | named)), Path(folder)
     spec = task_of(config)
     if spec.cache is None:
         reason = spec.no_cache or "the task has no store"
@@ -68,8 +70,9 @@ def cache(
     replace(config, teacher_store=str(folder))  # type: ignore[call-arg]
     check_networks(config)
     accelerator = make_accelerator(config)
-    with accelerator.main_process_first():
-        require_shared(folder / DESCRIPTION_FILE, accelerator)
-        filler = StoreFiller(resolve(spec.cache)(config, objects), folder, options)
-    ready = cast(LabelledImagesConfig, with_networks(config, folder, show))
-    return filler.fill(ready, accelerator, show)
+    with locked(folder) if accelerator.is_main_process else nullcontext():
+        with accelerator.main_process_first():
+            require_shared(folder / DESCRIPTION_FILE, accelerator)
+            filler = StoreFiller(resolve(spec.cache)(config, objects), folder, options)
+        ready = cast(LabelledImagesConfig, with_networks(config, folder, show))
+        return filler.fill(ready, accelerator, show)

@@ -6,6 +6,8 @@ from typing import Any
 from vkd.config import TrainingConfig
 from vkd.data.description import DataDescription
 from vkd.errors import FieldError, UserError, nearest
+from vkd.places import check_new_file
+from vkd.ranges import require_range
 from vkd.recipe import as_config, config_of
 from vkd.reporting.samples import write_samples
 from vkd.tasks import TASKS, task_of
@@ -13,6 +15,9 @@ from vkd.training.spec import resolve
 
 # Whose images show how a network sees data for which no recipe names one.
 _STUDENT = {"classification": {"student": "deit_ti_distilled"}}
+
+# Pictures of a split on one page.
+_MOST_SAMPLES = 10_000
 
 
 def check(
@@ -34,9 +39,10 @@ def check(
     Raises:
         UserError: if training would refuse the data, or the page is there already.
     """
+    require_range("samples", samples, 1, _MOST_SAMPLES)
     target = Path(page) if page else None
-    if target is not None and target.exists():
-        raise FieldError("output", f": {target} exists already; name a new file.")
+    if target is not None:
+        check_new_file(target, "output")
     if data_path:
         changes["data_path"] = str(data_path)
     config = as_config(recipe, changes) if recipe else _by_files(str(data_path), changes)

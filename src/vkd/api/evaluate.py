@@ -4,7 +4,12 @@ from typing import Any
 
 from torch import nn
 
-from vkd.api.checkpoints import checkpoint_with_recipe, options_from
+from vkd.api.checkpoints import (
+    checkpoint_with_recipe,
+    options_from,
+    refuse_options_of_others,
+    with_network,
+)
 from vkd.tasks import task_of
 from vkd.training.reading import watching_workers
 from vkd.training.spec import resolve
@@ -27,10 +32,10 @@ def evaluate(
     ``images_per_second`` of this evaluation, data loading included.
 
     Args:
-        checkpoint: weights file or run folder.
+        checkpoint: weights file, run folder or exported ``.onnx`` file.
         recipe: name or file, where the checkpoint does not name its own.
-        student: your own network, where the run was trained with one; or the name of a model, where
-            the recipe names another.
+        student: your own network, where the run was trained with one; or a name, where the recipe
+            names another, or one in a file of Python, which runs only where you name it.
         data: your own splits, likewise.
         **changes: fields of the recipe to change, for example ``data_path``, and options of the
             task's own evaluation.
@@ -50,5 +55,7 @@ def evaluate(
         needs=("student", "data"),
     )
     spec = task_of(config)
+    refuse_options_of_others(changes, spec, lambda spec: spec.evaluate_options)
     settings = options_from(spec.evaluate_options, options, spec.name)
-    return resolve(spec.evaluate)(config, read, make_accelerator(config), settings, objects)
+    accelerator, objects = make_accelerator(config), with_network(objects, read)
+    return resolve(spec.evaluate)(config, read, accelerator, settings, objects)

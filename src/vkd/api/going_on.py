@@ -9,6 +9,7 @@ from vkd.errors import FieldError, UserError, as_user_error, shortened
 from vkd.models.checkpoints import recognised
 from vkd.models.fit import check_fit
 from vkd.models.training_checkpoint import TrainingCheckpoint
+from vkd.network_names import parse
 from vkd.training.start import Start
 from vkd.training.task import Task
 
@@ -20,7 +21,7 @@ def check_going_on(config: TrainingConfig, begun: TrainingCheckpoint) -> None:
         UserError: if it is of another model, or has no epoch left.
     """
     name, found = config.model_names().get("student", ""), begun.weights.architecture
-    if found and name and found != name:
+    if found and name and parse(found) != parse(name):
         raise UserError(_mismatch(begun, found, name))
     if begun.finished >= config.epochs:
         raise FieldError(

@@ -6,7 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from vkd.api.checkpoints import checkpoint_with_recipe, options_from
+from vkd.api.checkpoints import (
+    checkpoint_with_recipe,
+    options_from,
+    refuse_options_of_others,
+    with_network,
+)
 from vkd.data.prediction import list_pictures
 from vkd.data.record_files import SUFFIXES, check_target, written
 from vkd.errors import UserError
@@ -20,7 +25,7 @@ def predict(
     images: Sequence[str | Path] = (),
     recipe: str = "",
     *,
-    student: nn.Module | None = None,
+    student: str | nn.Module | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Return a record for each image file, or for each image that is generated.
@@ -28,10 +33,11 @@ def predict(
     A file that cannot be read has a record with its ``error``.
 
     Args:
-        checkpoint: weights file or run folder.
+        checkpoint: weights file, run folder or exported ``.onnx`` file.
         images: files, folders or patterns; none for a generator.
         recipe: name or file, where the checkpoint does not name its own.
-        student: your own network, where the run was trained with one.
+        student: your own network, where the run was trained with one; or its name, as for
+            ``vkd.evaluate``.
         **options: of the task's own prediction, for example ``threshold``; an ``output`` that ends
             in .jsonl or .csv is a new file for the records.
 
@@ -46,7 +52,7 @@ def each_prediction(
     images: Sequence[str | Path] = (),
     recipe: str = "",
     *,
-    student: nn.Module | None = None,
+    student: str | nn.Module | None = None,
     **options: Any,
 ) -> Iterator[dict[str, Any]]:
     """Return the records of ``predict`` one by one, each as soon as it is known."""
@@ -55,6 +61,8 @@ def each_prediction(
     if is_table:
         check_target(output)
         options["output"] = ""
+    if isinstance(student, str):
+        options["student"], student = student, None
     objects = Objects(student=student)
     read, config, rest = checkpoint_with_recipe(
         checkpoint, recipe, objects, options, lambda spec: spec.predict_options
@@ -62,14 +70,15 @@ def each_prediction(
     spec = task_of(config)
     if spec.predict is None:
         raise UserError(f"Models of {spec.name} cannot predict.")
+    refuse_options_of_others(options, spec, lambda spec: spec.predict_options)
     settings = options_from(spec.predict_options, rest, spec.name)
     files = list_pictures([str(file) for file in images])
-    records = resolve(spec.predict)(config, read, files, settings, objects)
-    return _answered(written(records, output) if is_table else records)
+    records = resolve(spec.predict)(config, read, files, settings, with_network(objects, read))
+    return answered(written(records, output) if is_table else records)
 
 
-def _answered(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The records; the first error is raised where there is nothing else."""
+def answered(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the records; the first error is raised where there is nothing else."""
     errors: list[dict[str, Any]] = []
     is_answered = False
     for record in records:

@@ -1,74 +1,20 @@
 """The images of a classification recipe."""
 
-from dataclasses import replace
-
 from torch import nn
 
 from vkd.classification.config import ClassificationConfig
-from vkd.data.batch_augmentation import PhotographAugmentation
-from vkd.data.catalogue import SMALL
-from vkd.data.crops import whole
+from vkd.data.catalogue import PHOTOGRAPHS
+from vkd.data.image_splits import read_images
 from vkd.data.images import Splits
-from vkd.data.photographs import read_photographs
-from vkd.data.small import read_small
 from vkd.data.sources import PhotographSource
-from vkd.data.transforms import (
-    IMAGENET,
-    evaluation_transform,
-    training_changes,
-    training_crop,
-    training_transform,
-)
-from vkd.errors import as_user_error
+from vkd.data.transforms import IMAGENET
 from vkd.inputs import InputFormat
-from vkd.models.factory import published_config
+from vkd.models.photographs import photograph_format
 
 
 def read_splits(config: ClassificationConfig, inputs: InputFormat) -> Splits:
-    """Return the data of a recipe.
-
-    Args:
-        config: the recipe.
-        inputs: how the student takes photographs; small images are normalised by their own
-            statistics.
-
-    Raises:
-        UserError: if they are not where the recipe says.
-    """
-    with as_user_error("data_path"):
-        if config.dataset in SMALL:
-            return read_small(
-                config.dataset,
-                config.data_path,
-                config.crop_padding,
-                config.flip,
-                config.train_fraction,
-                config.augment_on_device,
-            )
-        is_fast = config.decoder == "fast"
-        transform = (training_changes if is_fast else training_transform)(
-            inputs, config.augmentation, config.color_jitter, config.flip, config.crop,
-            config.augment_on_device,
-        )  # fmt: skip
-        parts = read_photographs(
-            PhotographSource.of(config),
-            transform,
-            evaluation_transform(inputs),
-            training_crop(inputs, config.crop) if is_fast else whole,
-        )
-    augmentation = None
-    if config.augment_on_device:
-        augmentation = PhotographAugmentation(inputs, config.augmentation, config.color_jitter)
-    return Splits(
-        parts.train,
-        parts.validation,
-        parts.test,
-        inputs,
-        parts.classes,
-        augmentation=augmentation,
-        readers=parts.readers,
-        notes=parts.notes,
-    )
+    """Return the data of a recipe; see ``vkd.data.image_splits.read_images``."""
+    return read_images(config, PhotographSource.of(config), inputs)
 
 
 def student_format(config: ClassificationConfig, student: nn.Module | None = None) -> InputFormat:
@@ -78,13 +24,6 @@ def student_format(config: ClassificationConfig, student: nn.Module | None = Non
         config: the recipe.
         student: given as an object.
     """
-    published = InputFormat.from_pretrained_cfg(published_config(student or config.student))
-    if published is None or published.channels != IMAGENET.channels:
-        published = IMAGENET
-    return fitted(published, config)
-
-
-def fitted(inputs: InputFormat, config: ClassificationConfig) -> InputFormat:
-    """Return an input format of the recipe's size and evaluated share."""
-    size = (config.input_size, config.input_size)
-    return replace(inputs, size=size, crop=config.evaluation_crop or inputs.crop)
+    name = config.objects.get("student", config.student) if config.dataset in PHOTOGRAPHS else ""
+    network = student or config.student
+    return photograph_format(network, IMAGENET, config.input_size, config.evaluation_crop, name)

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from vkd.classification.config import ClassificationConfig
-from vkd.errors import as_user_error
-from vkd.features import FeatureTap, Pool, pooling
+from vkd.errors import FieldError, as_user_error
+from vkd.features import FeatureTap, NotRunError, Pool, pooling, prefix_tokens_of
 from vkd.methods.build import build_method, check_signals
 from vkd.methods.method import Method, Signals, Sizes
+from vkd.models.factory import told_last_layer
 from vkd.teacher import Teacher, TeacherOutput
 from vkd.training.task import Objects
 
@@ -96,11 +97,12 @@ def distillation_of(
     Raises:
         UserError: for a layer that is not there, or a method that does not fit.
     """
-    pool = pooling("auto", getattr(student, "num_prefix_tokens", 0))  # timm's transformers have it
+    pool = pooling("auto", prefix_tokens_of(student))
     tap, student_dim = None, 0
     with as_user_error("student_layer"):
         if config.compares_features:
-            tap = FeatureTap(student, config.student_layer)
+            layer = config.student_layer or told_last_layer(student, f"student {config.student}")
+            tap = FeatureTap(student, layer)
             student_dim = _feature_dim(student, tap, pool, example)
     built = Sizes(
         student_dim=student_dim,
@@ -146,4 +148,7 @@ def _feature_dim(student: nn.Module, tap: FeatureTap, pool: Pool, example: Tenso
     training = student.training
     student.eval()(example)
     student.train(training)
-    return pool(tap.take()).shape[1]
+    try:
+        return pool(tap.take()).shape[1]
+    except NotRunError as error:
+        raise FieldError("student_layer", f": {error}") from None

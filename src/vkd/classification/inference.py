@@ -11,7 +11,6 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 from torch import nn
-from torchvision.transforms import v2
 
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.data import read_splits, student_format
@@ -19,7 +18,7 @@ from vkd.classification.names import places_of_labels
 from vkd.classification.spec import ClassificationPrediction
 from vkd.classification.task import evaluate_classifier, evaluation_loader
 from vkd.data.prediction import answer_in_batches
-from vkd.data.transforms import IMAGENET, evaluation_transform, whole_transform
+from vkd.data.transforms import IMAGENET, prediction_transform
 from vkd.errors import FieldError, UserError, reason_of, shortened
 from vkd.inputs import InputFormat
 from vkd.models.checkpoints import Checkpoint, load_checkpoint
@@ -114,14 +113,12 @@ def predict(
         raise UserError("IMAGE is required: files to classify.")
     if options.output:
         raise FieldError("output", f"must end in .jsonl or .csv, found {options.output}.")
-    if options.batch_size < 1:
-        raise FieldError("batch_size", f"must be at least 1, found {options.batch_size}.")
     model = _model(config, checkpoint, objects)
     inputs = input_format(config, checkpoint)
     outputs = _outputs(model, inputs, checkpoint)
     names = checkpoint.classes or _imagenet_names(outputs)
     check_count(names, outputs, "classes", checkpoint.file)
-    prepare, mode = _preparation(inputs), "L" if inputs.channels == 1 else "RGB"
+    prepare, mode = prediction_transform(inputs), "L" if inputs.channels == 1 else "RGB"
 
     def answer(files: list[str], pictures: list[Image.Image]) -> list[dict[str, Any]]:
         with torch.no_grad():
@@ -147,11 +144,6 @@ def _outputs(model: nn.Module, inputs: InputFormat, checkpoint: Checkpoint) -> i
             f"{shortened(checkpoint.file, 120)}: its model does not take images {shape}, {source}: "
             f"{shortened(reason_of(error), 90)}."
         ) from None
-
-
-def _preparation(inputs: InputFormat) -> v2.Transform:
-    """How an image file becomes an input, as in training: photographs are cropped."""
-    return evaluation_transform(inputs) if inputs.crop < 1 else whole_transform(inputs)
 
 
 def _imagenet_names(count: int) -> list[str]:

@@ -77,7 +77,6 @@ class ClassificationModule(TrainingModule):
                 label_smoothing=config.label_smoothing,
                 num_classes=num_classes,
             )
-        self.register_load_state_dict_pre_hook(_rename_former)
 
     def undecayed(self) -> set[str]:
         """Return the methods' parameters, of all methods alike, and those the student names."""
@@ -142,12 +141,3 @@ class ClassificationModule(TrainingModule):
             labels = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
         # Of a mixed image all classes are there.
         return F.binary_cross_entropy_with_logits(logits, (labels > 0).float())
-
-
-def _rename_former(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Give a state of an earlier version today's names."""
-    for key in list(state):
-        for former, name in _FORMER_KEYS.items():
-            if key.startswith(prefix + former):
-                state[prefix + name + key.removeprefix(prefix + former)] = state.pop(key)
-                break

@@ -1,9 +1,9 @@
 """Classification as the trainer sees it, and its metrics."""
 
 import json
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -15,13 +15,18 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.data import read_splits, student_format
 from vkd.classification.distillation import Distillation, distillation_of
+from vkd.classification.mistakes import Answers
 from vkd.classification.mixing import PairMixing
 from vkd.classification.module import ClassificationModule
 from vkd.classification.names import UNKNOWN
+from vkd.classification.similarity import similarities_of
 from vkd.classification.teachers import network_of, pair_mixing, teacher_of
+from vkd.data.description import as_picture
 from vkd.data.fingerprint import training_fingerprint
 from vkd.data.images import Splits, loader
+from vkd.data.sample_names import sample_names
 from vkd.data.views import Views, ViewSampler
+from vkd.data.workers import Repeats
 from vkd.errors import FieldError, as_user_error, reason_of
 from vkd.methods.method import Method
 from vkd.models.cost import model_cost
@@ -30,8 +35,10 @@ from vkd.models.start import start_from
 from vkd.store.fitting import source_of, views_of
 from vkd.store.teacher import DiskTeacher, Stored
 from vkd.teacher import NetworkTeacher
+from vkd.training.findings import Finding
 from vkd.training.reading import read
-from vkd.training.task import Objects, OptimizerStep, Predict, Task
+from vkd.training.similarities import Similarities
+from vkd.training.task import Evaluated, Objects, OptimizerStep, Predict, Task
 
 
 class ClassificationTask(Task):
@@ -65,6 +72,7 @@ class ClassificationTask(Task):
             student, config, len(self.splits.classes), distillation, self.splits.augmentation
         )
         self.steps = [OptimizerStep(module)]
+        self._answers = Answers()
 
     def _distillation(self, student: nn.Module, objects: Objects) -> Distillation:
         samples = len(cast(Sized, self.splits.train))
@@ -108,7 +116,8 @@ class ClassificationTask(Task):
         if repeats == 1:
             return None
         # Repeated augmentation (Hoffer et al. 2020): so many views of a part of the images.
-        return RepeatAugSampler(self.images, 1, 0, num_repeats=repeats, selected_round=0)
+        sampler = RepeatAugSampler(self.images, 1, 0, num_repeats=repeats, selected_round=0)
+        return Repeats(sampler, len(cast(Sized, self.images)))
 
     def validation_loader(self) -> DataLoader:
         """Return batches of the validation split."""
@@ -118,7 +127,32 @@ class ClassificationTask(Task):
         self, predict: Predict, batches: DataLoader, accelerator: Accelerator
     ) -> dict[str, float]:
         """Return top-1 ``accuracy``, ``top5`` (in %) and cross-entropy ``loss``."""
-        return evaluate_classifier(predict, batches, accelerator)
+        self._answers = Answers()
+        return evaluate_classifier(predict, batches, accelerator, answers=self._answers)
+
+    def sample_ids(self, batch: Any) -> Tensor:
+        """Return the indices (N,) of a batch's images."""
+        return cast(Tensor, batch[2])
+
+    def sample_names(self, ids: Sequence[int]) -> list[str]:
+        """Return the names of training images; see ``vkd.data.sample_names``."""
+        return sample_names(ids, self.splits.readers, self.images)
+
+    def similarities(self, model: Evaluated) -> Similarities:
+        """Return how like the student's features are to the teacher's, where it has one."""
+        module = cast(ClassificationModule, self.steps[0].module)
+        if module.distillation is None:
+            return Similarities(reason="the student is trained alone")
+        return similarities_of(
+            self.config, self.splits, self.images, module.distillation, module.student, model
+        )
+
+    def findings(self, model: Evaluated) -> list[Finding]:
+        """Return the confusion matrix and the worst mistakes of the last evaluation."""
+        images: Any = self.splits.validation
+        return self._answers.findings(
+            self.splits.classes, lambda index: as_picture(images[index][0], self.splits.format)
+        )
 
     def metadata(self) -> dict[str, str]:
         """Return what using the weights needs to know: classes and how images are prepared."""
@@ -234,6 +268,7 @@ def evaluate_classifier(
     batches: DataLoader,
     accelerator: Accelerator,
     places: Tensor | None = None,
+    answers: Answers | None = None,
 ) -> dict[str, float]:
     """Return top-1 ``accuracy`` and ``top5`` in % and the mean cross-entropy ``loss``.
 
@@ -246,12 +281,13 @@ def evaluate_classifier(
         batches: images, labels and indices.
         accelerator: of the processes.
         places: the output that each label is; None where they are the same.
+        answers: takes those of every image that counts; None where they are not kept.
     """
     totals = torch.zeros(6, dtype=torch.float64, device=_float64_device(accelerator.device))
-    for images, labels, _ in read(batches):
+    for images, labels, indices in read(batches):
         with accelerator.autocast():
             logits = predict(images).float()
-        logits, labels = accelerator.gather_for_metrics((logits, labels))
+        logits, labels, indices = accelerator.gather_for_metrics((logits, labels, indices))
         if places is not None:
             labels = torch.where(labels < 0, labels, places.to(labels.device)[labels.clamp(min=0)])
         valid = labels >= 0
@@ -263,6 +299,8 @@ def evaluate_classifier(
             totals[1] += _hits(logits, labels, min(5, logits.shape[1]))
             totals[2] += F.cross_entropy(logits, labels, reduction="sum")
             totals[3] += len(labels)
+            if answers is not None:
+                answers.add(logits, labels, indices[valid])
     top1, top5, loss, count, skipped, unknown = totals.tolist()
     if not count:
         raise FieldError("data_path", "has no image to evaluate on that could be read.")

@@ -1,6 +1,7 @@
 """The teacher of a classifier: a network, or its stored outputs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,9 +14,11 @@ from vkd.classification.names import logit_order
 from vkd.data.catalogue import PHOTOGRAPHS
 from vkd.data.images import Splits
 from vkd.errors import FieldError, as_user_error, reason_of
-from vkd.inputs import InputAdapter, InputFormat
+from vkd.features import NotRunError
+from vkd.inputs import InputAdapter, InputFormat, fixed_size_of, format_of, inputs_of
 from vkd.models.checkpoints import Checkpoint, read_checkpoint
-from vkd.models.factory import HUB, create_model, last_layer, published_config
+from vkd.models.factory import HUB, create_model, told_last_layer
+from vkd.notes import say
 from vkd.precision import STATED
 from vkd.store.description import StoreDescription
 from vkd.store.fitting import Contents, fitting_store
@@ -70,10 +73,10 @@ def teacher_of(
         compiled = replace(config, compile=config.compile and not runs_once)
         teacher = network_teacher(compiled, splits.format, objects.teacher, names)
         if runs_once and splits.constant is not None:
-            with as_user_error("teacher_layer"):
+            with _trying(config.teacher, example):
                 teacher = MemoryTeacher(teacher, splits.constant)
-    with as_user_error("teacher_layer"):
-        sizes = _sizes(teacher, config.teacher, example)
+    with _trying(config.teacher, example):
+        sizes = _sizes(teacher, example)
     classes = len(splits.classes)
     if config.logit_weight and sizes.classes != classes:
         raise FieldError(
@@ -84,11 +87,20 @@ def teacher_of(
     return teacher, sizes
 
 
-def _sizes(teacher: Teacher, name: str, example: Tensor) -> TeacherSizes:
+def _sizes(teacher: Teacher, example: Tensor) -> TeacherSizes:
     if isinstance(teacher, StoredTeacher):
         return TeacherSizes.of(teacher.widths, teacher.num_classes)
+    return TeacherSizes.of(*widths_of(teacher(example)))
+
+
+@contextmanager
+def _trying(name: str, example: Tensor) -> Iterator[None]:
+    """Turn what goes wrong where a teacher sees its first images into a ``FieldError``."""
     try:
-        return TeacherSizes.of(*widths_of(teacher(example)))
+        with as_user_error("teacher_layer"):
+            yield
+    except NotRunError as error:
+        raise FieldError("teacher_layer", f": {error}") from None
     except (AssertionError, IndexError, RuntimeError, TypeError) as error:
         shape = " x ".join(map(str, example.shape[1:]))
         raise FieldError(
@@ -153,10 +165,10 @@ def tapped_teacher(
     Raises:
         UserError: if it has no such layer, or one that cannot be pooled.
     """
-    network, read, _ = loaded
-    adapter = InputAdapter(source, _teacher_format(network, read.inputs if read else {}) or source)
+    network, name = loaded.network, loaded.name
+    adapter = InputAdapter(source, _teacher_format(loaded, source))
     with as_user_error("teacher_layer"):
-        layer = config.teacher_layer or last_layer(network)
+        layer = config.teacher_layer or told_last_layer(network, f"teacher {name}")
         teacher = NetworkTeacher(network, layer, adapter=adapter)
     teacher.precision = STATED[config.teacher_precision]
     return teacher
@@ -197,17 +209,17 @@ class ReorderedTeacher:
         return output._replace(logits=logits)
 
 
-def _teacher_format(network: nn.Module, inputs: dict) -> InputFormat | None:
-    """How a teacher takes images: as its file says, else as published; None where neither does."""
-    published = published_config(network)
-    found = InputFormat.from_dict(inputs) if inputs else InputFormat.from_pretrained_cfg(published)
-    if found is None:
-        return None
-    size = found.size if published.get("fixed_input_size") else None
-    if size is not None:
-        # The config has the published size; a network built for another one has its own.
-        size = getattr(getattr(network, "patch_embed", None), "img_size", None) or size
-    return replace(found, size=size)
+def _teacher_format(loaded: LoadedTeacher, source: InputFormat) -> InputFormat:
+    """How a teacher takes images: as its file says, else as published, else as the student."""
+    network, read, name = loaded
+    stated = InputFormat.from_dict(read.inputs) if read and read.inputs else None
+    found = format_of(network, stated)
+    if found is not None:
+        return found
+    say(f"teacher {name}", ["it does not say how its images are normalised, so it gets them as the "
+                            "student does"])  # fmt: skip
+    channels = inputs_of(network).get("input_size", (source.channels,))[0]
+    return replace(source.with_channels(channels), size=fixed_size_of(network))
 
 
 def store_contents(config: ClassificationConfig, splits: Splits) -> Contents:

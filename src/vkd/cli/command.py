@@ -4,39 +4,53 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 
 from vkd import __version__
+from vkd.cli.completed import ASKED, answer
 from vkd.errors import (
     RunError,
+    Stopped,
     UserError,
     cut_to_sentence,
+    impossible_name,
+    lack_of_memory,
     nearest,
-    reason_of,
     refusal_of_the_system,
 )
+from vkd.plain_text import plain
 from vkd.plugins import load_plugins
 
 HELP = {
     "demo": "show the method on scikit-learn's digits in a few minutes",
+    "init": "write a recipe for a folder of pictures, a teacher and a student",
     "train": "train by a recipe",
     "eval": "print a checkpoint's metrics on the test split",
     "compare": "compare methods: tuned on validation, paired differences on the test split",
+    "replay": "take a training step again whose loss or gradient was not finite",
     "predict": "classes or boxes of images, or generated images",
+    "search": "find the pictures that are nearest to others",
     "check": "what a data set holds, what is mended or refused, and how it will be seen",
     "cache": "store a teacher's outputs, so that students need no teacher",
     "convert": "turn a published checkpoint into safetensors",
     "export": "write a checkpoint as ONNX or torch.export",
+    "bench": "latency and throughput of a network on this machine, beside another's",
+    "publish": "a model with its card, as a folder or on the hub of Hugging Face",
     "report": "write one HTML page from run folders",
     "recipes": "list the recipes",
     "models": "list the models",
     "layers": "list a model's layers with the shapes of their outputs",
+    "completion": "print what completes commands and flags in a shell",
 }
+# Commands with a file of their own, of their name; the others are in commands.py.
+_WITH_FILE = {"bench", "completion", "init", "publish", "replay", "search"}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run ``vkd`` with ``arguments`` (the process's own by default) and return its exit code.
 
-    0 for success, 1 for a failure, 2 for a user's mistake, 130 when interrupted.
+    0 for success, 1 for a failure, 2 for a user's mistake, 75 when a signal has ended a run that
+    saved a checkpoint to resume from, 130 when interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     show_log("vkd")
@@ -50,9 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         return report_error("vkd", error)
     except KeyboardInterrupt as stop:
-        text = str(stop) or "interrupted; `--resume` continues from the last checkpoint."
-        print(f"vkd: {text}", file=sys.stderr)
-        return 130
+        return report_stop("vkd", stop)
 
 
 def _discard_output() -> None:
@@ -62,47 +74,54 @@ def _discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
 
 
-def lack_of_memory(error: Exception) -> RunError | None:
-    """Return that there is not enough memory as a sentence; None for another error.
-
-    torch says so in the words of a RuntimeError alone.
-    """
-    words = ("allocate memory", "out of memory", "Storage size calculation overflowed")
-    if not isinstance(error, MemoryError) and not any(word in str(error) for word in words):
-        return None
-    return RunError(
-        f"There is not enough memory: {reason_of(error)}; use smaller numbers or images."
-    )
-
-
 def report_error(program: str, error: Exception) -> int:
     """Print an error as one sentence and return the exit code.
 
     Errors of users, runs and the system are, and lack of memory; others are ours, and raised
     again.
     """
-    if isinstance(error, UserError):
-        print(cut_to_sentence(f"{program}: {error.for_command_line()}"), file=sys.stderr)
+    mistake = error if isinstance(error, UserError) else impossible_name(error)
+    if mistake is not None:
+        print(plain(cut_to_sentence(f"{program}: {mistake.for_command_line()}")), file=sys.stderr)
         return 2
     told = error if isinstance(error, RunError) else lack_of_memory(error)
     told = told or refusal_of_the_system(error)
     if told is None:
         raise error
     _discard_output()
-    print(cut_to_sentence(f"{program}: {told}"), file=sys.stderr)
+    print(plain(cut_to_sentence(f"{program}: {told}")), file=sys.stderr)
     return 1
+
+
+def report_stop(program: str, stop: KeyboardInterrupt) -> int:
+    """Print what a signal has ended as one sentence and return the exit code."""
+    text = str(stop) or "interrupted; `--resume` continues from the last checkpoint."
+    print(cut_to_sentence(f"{program}: {text}"), file=sys.stderr)
+    return Stopped.EXIT_CODE if isinstance(stop, Stopped) else 130
 
 
 def show_log(program: str) -> None:
     """Show what the library logs, on standard error."""
     log = logging.getLogger("vkd")
     log.handlers = [logging.StreamHandler()]
-    log.handlers[0].setFormatter(logging.Formatter(f"{program}: %(message)s"))
+    log.handlers[0].setFormatter(_Plain(f"{program}: %(message)s"))
     log.setLevel(logging.INFO)
     log.propagate = False
 
 
+class _Plain(logging.Formatter):
+    """Shows what would give orders to a terminal, as names from data can."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
+
+
 def _run(arguments: list[str]) -> int:
+    if ASKED in os.environ:
+        given = answer(HELP)
+        if given is None:
+            return 0
+        arguments = given
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return 0
@@ -114,10 +133,9 @@ def _run(arguments: list[str]) -> int:
         kind = "flag" if name.startswith("-") else "command"
         known = ["--help", "--version"] if kind == "flag" else list(HELP)
         raise UserError(f"There is no {kind} {name!r} of vkd{nearest(name, known)}")
-    from vkd.cli import commands
-
+    home = import_module(f"vkd.cli.{name if name in _WITH_FILE else 'commands'}")
     load_plugins()
-    command: Callable[[list[str]], None] = getattr(commands, name)
+    command: Callable[[list[str]], None] = getattr(home, name)
     try:
         command(rest)
     except SystemExit as stop:  # argparse leaves this way after --help
@@ -126,7 +144,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:<10}{text}" for name, text in HELP.items()]
+    lines = [f"  {name:<12}{text}" for name, text in HELP.items()]
     return "\n".join([
         "usage: vkd COMMAND ...",
         "",

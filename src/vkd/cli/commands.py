@@ -23,6 +23,8 @@ from vkd.cli.parser import Parser
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError, RunError, UserError
 from vkd.methods.catalogue import METHODS, NO_METHOD
+from vkd.network_names import FORMS
+from vkd.plain_text import plain
 from vkd.recipe import changed, config_of, read_recipe, recipe_names, recipe_summary
 from vkd.store.description import DTYPES, StoreOptions
 from vkd.tasks import TASKS
@@ -50,18 +52,36 @@ _DESCRIPTION_FIELDS = (
 
 def demo(arguments: list[str]) -> None:
     """``vkd demo``"""
-    parser = Parser(prog="vkd demo", description="Distil a digit classifier, by each method.")
+    parser = Parser(prog="vkd demo", description="Distil digits, by each method.")
+    parser.add_argument(
+        "what", nargs="?", metavar="WHAT", default="classification",
+        help="classification, or embedding: features without labels",
+    )  # fmt: skip
     parser.add_argument("--output", default="demo", help="new folder for results and report")
     parser.add_argument("--full", action="store_true", help="5 seeds and the grid: some minutes")
     parser.add_argument("--seeds", type=int | None, help="students of each method; 3, or 5 in full")
     parser.add_argument("--epochs", type=int, default=0, help="0 for the recipes' own")
     parser.add_argument("--grid", type=bool | None, help="projection x normalisation too")
+    parser.add_argument("--open", action="store_true", help="open the report in the browser")
     flags = parser.parse_args(arguments)
-    from vkd.demo.run import run_demo
-
     seeds = flags.seeds if flags.seeds is not None else 5 if flags.full else 3
-    grid = flags.grid if flags.grid is not None else flags.full
-    run_demo(Path(flags.output), seeds, flags.epochs, grid)
+    if flags.what == "embedding":
+        if flags.grid:
+            raise FieldError("grid", "has no meaning for the embedding.")
+        from vkd.demo.embedding import run_embedding_demo
+
+        run_embedding_demo(Path(flags.output), seeds, flags.epochs)
+    elif flags.what == "classification":
+        from vkd.demo.run import run_demo
+
+        grid = flags.grid if flags.grid is not None else flags.full
+        run_demo(Path(flags.output), seeds, flags.epochs, grid)
+    else:
+        raise UserError(f"WHAT must be classification or embedding, found {flags.what[:80]}.")
+    if flags.open:
+        from vkd.reporting.browser import open_in_browser
+
+        open_in_browser(Path(flags.output) / "report.html")
 
 
 def train(arguments: list[str]) -> None:
@@ -69,12 +89,14 @@ def train(arguments: list[str]) -> None:
 
     def add_flags(parser: Parser, recipe: str) -> None:
         parser.add_argument("--output", default=f"runs/{recipe}", help="run folder")
-        parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint")
+        add = parser.add_argument
+        add("--resume", action="store_true", help="resume the run in --output")
+        add("--auto_resume", action="store_true", help="resume if a run is there, else begin")
 
     with _recipe("train", arguments, add_flags, "[--output FOLDER] [--resume]") as (config, flags):
         from vkd.api.train import end_processes, train
 
-        metrics = train(config, flags.output, resume=flags.resume)
+        metrics = train(config, flags.output, resume=flags.resume, auto_resume=flags.auto_resume)
         print_metrics(metrics | {"run": flags.output})
         end_processes()
 
@@ -134,8 +156,6 @@ def check(arguments: list[str]) -> None:
     add("--samples", type=int, default=12, help="pictures of each split on the page")
     add("--json", action="store_true", help="print JSON")
     flags = parser.parse_args(arguments)
-    if flags.samples < 1:
-        raise FieldError("samples", f"must be at least 1, found {flags.samples}.")
     from vkd.api.check import check as check_data
 
     changes = given_options(flags, [name for name, *_ in _DESCRIPTION_FIELDS])
@@ -157,7 +177,7 @@ def print_description(found: Any) -> None:
     """Print a ``DataDescription``."""
     print(f"dataset: {found.dataset}")
     for name, split in found.splits.items():
-        print(f"{name}: {split.pictures:,} pictures, {split.source}")
+        print(plain(f"{name}: {split.pictures:,} pictures, {split.source}"))
         if "smallest" in split.sizes:
             (low, lower), (high, higher) = split.sizes["smallest"], split.sizes["largest"]
             print(f"  sizes: {low} x {lower} to {high} x {higher} ({split.sizes['looked_at']:,} "
@@ -165,9 +185,9 @@ def print_description(found: Any) -> None:
         counts = sorted(split.counts.items(), key=lambda item: -item[1])
         shown = ", ".join(f"{key} {count:,}" for key, count in counts[:20])
         more = f", and {len(counts) - 20:,} more" if len(counts) > 20 else ""
-        print(f"  {found.counted}: {shown}{more}")
+        print(plain(f"  {found.counted}: {shown}{more}"))
     for note in found.notes:
-        print(f"note: {note}")
+        print(plain(f"note: {note}"))
 
 
 def cache(arguments: list[str]) -> None:
@@ -240,7 +260,7 @@ def eval(arguments: list[str]) -> None:
     from vkd.api.train import end_processes
 
     names = [name for name, *_ in _EVALUATION_FIELDS]
-    chosen = given_options(flags, (*names, *option_names(kinds)))
+    chosen = given_options(flags, (*names, *option_names(kinds), "student"))
     print_metrics(evaluate(flags.checkpoint, flags.recipe, **chosen))
     end_processes()
 
@@ -259,12 +279,12 @@ def predict(arguments: list[str]) -> None:
     flags = parser.parse_args(arguments)
     from vkd.api.predict import each_prediction
 
-    options = given_options(flags, option_names(kinds))
+    options = given_options(flags, (*option_names(kinds), "student"))
     good = bad = 0
     for record in each_prediction(flags.checkpoint, flags.images, flags.recipe, **options):
         if "error" in record:
             bad += 1
-            print(f"vkd: {record['error']}", file=sys.stderr)
+            print(plain(f"vkd: {record['error']}"), file=sys.stderr)
         else:
             good += 1
             print(json.dumps(record), flush=True)
@@ -280,14 +300,28 @@ def export(arguments: list[str]) -> None:
     _add_checkpoint_flags(parser)
     parser.add_argument("--height", type=int, default=0, help="of images; 0 for the recipe's")
     parser.add_argument("--width", type=int, default=0, help="of images; 0 for the recipe's")
+    add = parser.add_argument
+    add("--data_path", default="", help="folder of the recipe's data, where it is another now")
+    add("--pictures", default="", help="folder of pictures to check the file on; of the recipe's "
+        "data by default, and made inputs where these are not at hand")  # fmt: skip
+    add("--int8", action="store_true", help="weights and activations in 8 bits (.onnx)")
+    add("--calibration", default="", help="folder of pictures that show the ranges of 8 bits; the "
+        "recipe's training pictures by default")  # fmt: skip
+    add("--calibration_count", type=int, default=128, help="most pictures to calibrate with")
+    add("--evaluate", type=bool, default=True, help="metric on the test split, in float and 8 bits")
     flags = parser.parse_args(arguments)
     if not flags.target.endswith((".onnx", ".pt2")):
         raise UserError(f"OUT must end in .onnx or .pt2, found {flags.target}.")
     from vkd.api.export import export
 
     size = (flags.height, flags.width)
-    for line in export(flags.checkpoint, flags.target, flags.recipe, size):
-        print(line)
+    for line in export(
+        flags.checkpoint, flags.target, flags.recipe, size, student=flags.student,
+        data_path=flags.data_path, pictures=flags.pictures, int8=flags.int8,
+        calibration=flags.calibration, calibration_count=flags.calibration_count,
+        evaluate=flags.evaluate,
+    ):  # fmt: skip
+        print(plain(line))
 
 
 def convert(arguments: list[str]) -> None:
@@ -329,14 +363,20 @@ def recipes(arguments: list[str]) -> None:
 
 def models(arguments: list[str]) -> None:
     """``vkd models``"""
-    parser = Parser(prog="vkd models", description="Lists our models; timm's names work as well.")
+    parser = Parser(
+        prog="vkd models", description=f"Lists our models. A network is named as {FORMS}."
+    )
     parser.add_argument("--timm", action="store_true", help="list timm's models too")
+    parser.add_argument("--torchvision", action="store_true", help="list torchvision's too")
     flags = parser.parse_args(arguments)
     import timm
 
     from vkd.models import our_models
+    from vkd.models.sources.torchvision import torchvision_names
 
-    print("\n".join(sorted({*our_models(), *(timm.list_models() if flags.timm else ())})))
+    others = timm.list_models() if flags.timm else []
+    others += torchvision_names() if flags.torchvision else []
+    print("\n".join(sorted({*our_models(), *others})))
 
 
 def layers(arguments: list[str]) -> None:
@@ -344,17 +384,20 @@ def layers(arguments: list[str]) -> None:
     parser = Parser(
         prog="vkd layers", description="A model's layers: name, kind, shape of the output."
     )
-    parser.add_argument("name", metavar="NAME", help="of `vkd models` or timm")
+    parser.add_argument("name", metavar="NAME", help=FORMS)
     parser.add_argument("--input_size", type=int, default=0, help="side of images; 0 for its own")
     parser.add_argument("--channels", type=int, default=0, help="of images; 0 for its own")
     flags = parser.parse_args(arguments)
     from vkd.api.layers import model_layers
 
-    found = model_layers(flags.name, flags.input_size, flags.channels)
+    found, default = model_layers(flags.name, flags.input_size, flags.channels)
     rows = [(row.name, row.kind, str(row.shape)) for row in found]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    # A part of a layer's output follows after a colon.
+    tapped = default.rpartition(":")[0] if default and ":" in default else default
     for name, kind, shape in rows:
-        print(f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {shape}")
+        mark = f"  <- by default: {default}" if name == tapped else ""
+        print(f"{name:<{widths[0]}}  {kind:<{widths[1]}}  {shape}{mark}")
 
 
 def _add_fields(parser: Parser, found: Sequence[tuple[str, type, str]]) -> None:
@@ -366,6 +409,9 @@ def _add_fields(parser: Parser, found: Sequence[tuple[str, type, str]]) -> None:
 def _add_checkpoint_flags(parser: Parser) -> None:
     parser.add_argument("--checkpoint", required=True, help="weights file or run folder")
     parser.add_argument("--recipe", default="", help="where the checkpoint does not name its own")
+    parser.add_argument(
+        "--student", default=None, help="its network, where that is FILE.py:FUNCTION"
+    )
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:

@@ -4,14 +4,17 @@ import re
 from argparse import SUPPRESS
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from vkd.cli.parser import Parser
 from vkd.config import TrainingConfig, default_values, field_groups, field_texts
 from vkd.errors import flag_of
 from vkd.methods.catalogue import METHODS, NO_METHOD
 
-_VALUES = {int: "N", float: "X", str: "TEXT", dict[str, Any]: "YAML"}
+_VALUES = {
+    int: "N", float: "X", str: "TEXT", dict[str, Any]: "YAML", dict[str, str]: "YAML",
+    dict[str, float]: "YAML", list[dict[str, Any]]: "YAML",
+}  # fmt: skip
 _HEADINGS = {
     "data": "data: what is trained on",
     "student": "student: what is trained",
@@ -42,7 +45,10 @@ def add_recipe_flags(parser: Parser, config: type[TrainingConfig], values: dict[
 def add_flag(parser: Any, name: str, hint: Any, default: Any, text: str) -> None:
     """Add a flag whose value is named by its type."""
     shown = {"metavar": _VALUES[hint]} if hint in _VALUES else {}
-    parser.add_argument(f"--{name}", type=hint, default=default, help=text, **shown)
+    action = parser.add_argument(f"--{name}", type=hint, default=default, help=text, **shown)
+    if get_origin(hint) is Literal:
+        # For shells, as jsonargparse completes no such choices.
+        action.completer = lambda prefix, **_: [str(choice) for choice in get_args(hint)]
 
 
 def _with_flags(text: str, names: Iterable[str]) -> str:
@@ -75,7 +81,9 @@ def add_option_flags(parser: Parser, kinds: dict[str, type]) -> None:
             texts.setdefault(item.name, []).append(f"{task}: {field_texts(kind)[item.name]}")
             hints[item.name] = get_type_hints(kind)[item.name] | None
     for name, parts in texts.items():
-        parser.add_argument(f"--{name}", type=hints[name], default=None, help=" ".join(parts))
+        is_switch = hints[name] == bool | None
+        settings: dict[str, Any] = {"action": "store_true"} if is_switch else {"type": hints[name]}
+        parser.add_argument(f"--{name}", default=None, help=" ".join(parts), **settings)
 
 
 def given_options(flags: Any, names: Iterable[str]) -> dict[str, Any]:

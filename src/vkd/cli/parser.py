@@ -1,12 +1,16 @@
 """A parser whose mistakes are one sentence with the nearest right name."""
 
+import os
 import re
 import sys
 from argparse import SUPPRESS, Action
-from typing import Any, NoReturn
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from vkd.cli.completed import ASKED
 from vkd.errors import UserError, nearest
 
 
@@ -19,16 +23,32 @@ class _Formatter(DefaultHelpFormatter):
         return (action.help or "") + (f" [{default}]" if is_shown else "")
 
 
+@runtime_checkable
+class Completed(Protocol):
+    """An argument whose values jsonargparse completes; with None where it knows none."""
+
+    def completer(self, prefix: str, **given: Any) -> list[str] | None: ...
+
+
+def _values(complete: Callable[..., list[str] | None], prefix: str, **given: Any) -> list[str]:
+    return complete(prefix, **given) or []
+
+
 class Parser(ArgumentParser):
     """jsonargparse's parser with dashes in flags and ``UserError`` for every mistake."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, formatter_class=_Formatter, **kwargs)
+        self._given: set[str] = set()
 
     def parse_args(self, args: list[str] | None = None, *rest: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Parse ``args``; ``--batch-size`` and ``--batch_size`` are the same flag."""
+        if ASKED in os.environ:
+            self._show_dashes()
+            return super().parse_args([], *rest, **kwargs)  # which completes, and ends the process
         given = sys.argv[1:] if args is None else list(args)
         given = [_underscored(word) for word in given]
+        self._given = {word.split("=")[0] for word in given}
         flags = [flag for action in self._actions for flag in action.option_strings]
         for word in given:
             flag = word.split("=")[0]
@@ -39,12 +59,30 @@ class Parser(ArgumentParser):
                 )
         return super().parse_args(given, *rest, **kwargs)
 
+    def _show_dashes(self) -> None:
+        """Have flags with dashes alone, for a shell that completes them."""
+        for action in self._actions:
+            action.option_strings = [_dashed(flag) for flag in action.option_strings]
+            if isinstance(action, Completed):
+                action.completer = partial(_values, action.completer)  # type: ignore[method-assign]
+        self._option_string_actions = {
+            flag: action for action in self._actions for flag in action.option_strings
+        }
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise ``UserError`` with what argparse or jsonargparse found."""
         if required := re.search(r"arguments are required: (.+)$", str(message)):
             names = [self._as_typed(name) for name in required[1].split(", ")]
             raise UserError(f"{' and '.join(names)} {'are' if names[1:] else 'is'} required.")
+        if stray := re.search(r"nrecognized arguments: (.+)", str(message)):
+            needed = "".join(f"; {flag} is required" for flag in self._missing())
+            raise UserError(f"{self.prog} does not take the word {stray[1][:80]}{needed}.")
         raise UserError(_one_sentence(str(message)))
+
+    def _missing(self) -> list[str]:
+        """The flags that are required and not given."""
+        flags = [action.option_strings for action in self._actions if action.required]
+        return [_dashed(names[0]) for names in flags if names and not self._given & {*names}]
 
     def _as_typed(self, name: str) -> str:
         """An argument as the help shows it: a flag, or the word in capitals."""

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from vkd.cli.command import report_error, show_log
-from vkd.config import TrainingConfig
+from vkd.cli.command import report_error, report_stop, show_log
+from vkd.config import LARGEST_SEED, TrainingConfig
 from vkd.errors import FieldError, UserError, nearest
+from vkd.ranges import require_range
 from vkd.recipe import changed, config_of, read_recipe
+from vkd.recipe_values import typed
 from vkd.training.extra_log import ExtraLog
 
 
@@ -106,10 +108,24 @@ class Translation:
             known = [*self.fields, *self.own, *self.switches, *self.lists, *self.ignored]
             raise UserError(f"There is no flag {flag} of {self.program}{nearest(flag, known)}")
         for flag in self.ignored:
-            if getattr(flags, "ignored" + flag) is not None:
+            if (given := getattr(flags, "ignored" + flag)) is not None:
+                self._check_ignored(flag, given)
                 print(f"vkd: {flag} has no effect, as in the release.", file=sys.stderr)
         names = self.fields.values()
         return flags, {name: v for name in names if (v := getattr(flags, name)) is not None}
+
+    def _check_ignored(self, flag: str, given: list[str]) -> None:
+        """Raise ``FieldError`` for a value without effect that the field of its name refuses."""
+        name = flag[2:].replace("-", "_")
+        kind = get_type_hints(self.config).get(name)
+        if kind is None or not given:
+            return
+        try:
+            value = typed(given[0], kind)
+        except ValueError as error:
+            raise FieldError(name, str(error)) from None
+        if name == "seed":
+            require_range(name, value, 0, LARGEST_SEED)
 
     @contextmanager
     def in_flags(self) -> Iterator[None]:
@@ -123,6 +139,19 @@ class Translation:
                 raise
             sentence = str(error).removeprefix(error.field)
             raise UserError(flags[error.field] + sentence) from error
+
+
+def without_teacher_weights(values: dict[str, Any], flag: str) -> dict[str, Any]:
+    """Return the fields of an evaluation, which reads no teacher; a ``flag`` in vain is named.
+
+    Args:
+        values: fields of a recipe, where ``hub`` is a default of the teacher's weights.
+        flag: that sets them.
+    """
+    rest = dict(values)
+    if rest.pop("teacher_checkpoint", "hub") != "hub":
+        print(f"vkd: {flag} has no effect in an evaluation.", file=sys.stderr)
+    return rest
 
 
 def train_by_flags(
@@ -207,4 +236,6 @@ def run_command(translation: Translation, run: Callable[[list[str]], None]) -> i
             run(sys.argv[1:])
     except Exception as error:
         return report_error(translation.program, error)
+    except KeyboardInterrupt as stop:
+        return report_stop(translation.program, stop)
     return 0

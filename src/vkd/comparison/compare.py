@@ -8,17 +8,20 @@ from typing import Any
 
 from torch import nn
 
+from vkd.api.networks import with_runs_resolved
 from vkd.comparison.page import write_comparison_page
 from vkd.comparison.plan import Plan, make_plan, open_folder
-from vkd.comparison.results import read_results, results_of, write_results
+from vkd.comparison.results import earlier_seconds, results_of, write_results
 from vkd.comparison.runner import Runner, default_processes
 from vkd.comparison.runs import Given
 from vkd.comparison.tuning import FIRST_SEED, Trial, Tuning, best_changes, tune
 from vkd.comparison.variants import Methods, reference_of, variants_of
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError
+from vkd.ranges import require_range
 from vkd.recipe import as_config
 from vkd.tasks import metric_of
+from vkd.training.lock import locked
 
 
 def compare(
@@ -82,12 +85,26 @@ def compare(
     if len(plan.variants) < 2:
         raise FieldError("methods", f"must be two or more, found {plan.variants[0].name} alone.")
     reference = reference_of(plan.variants, reference)
-    metric = metric_of(plan.base)
+    metric_of(plan.base)
     _check_processes(processes)
+    with locked(plan.folder):
+        return _compared(plan, reference, tuning, processes, show, began)
+
+
+def _compared(
+    plan: Plan,
+    reference: str,
+    tuning: Tuning | bool,
+    processes: int,
+    show: bool,
+    began: float,
+) -> dict[str, Any]:
+    """Compare in a folder that is locked; see ``compare``."""
+    metric = metric_of(plan.base)
     open_folder(plan.folder, plan.base)
     chosen = (Tuning() if tuning else None) if isinstance(tuning, bool) else tuning
+    earlier = earlier_seconds(plan.folder)
     plan, trials = _carry_out(plan, chosen, processes, show)
-    earlier = read_results(plan.folder).get("seconds", 0.0)
     results = results_of(plan, reference, metric, trials)
     results["seconds"] = round(earlier + monotonic() - began, 1)
     write_results(plan.folder, results)
@@ -112,13 +129,13 @@ def tune_methods(
     _check_processes(processes)
     plan = _plan(recipe, methods, folder, 0, {}, changes, Given())
     metric_of(plan.base)
-    open_folder(plan.folder, plan.base)
-    return _carry_out(plan, tuning, processes, show)[1]
+    with locked(plan.folder):
+        open_folder(plan.folder, plan.base)
+        return _carry_out(plan, tuning, processes, show)[1]
 
 
 def _check_processes(processes: int) -> None:
-    if processes < 0:
-        raise FieldError("processes", f"must be at least 0, found {processes}.")
+    require_range("processes", processes, 0, 1024)
 
 
 def _plan(
@@ -130,13 +147,13 @@ def _plan(
     changes: Mapping[str, Any],
     given: Given,
 ) -> Plan:
-    base = as_config(recipe, {"trackers": "", **changes})
+    base = with_runs_resolved(as_config(recipe, {"trackers": "", **changes}))
     if base.objects:
         raise FieldError("recipe", f"has objects, {', '.join(base.objects)}, which no file holds.")
     base = replace(base, objects=given.names())
     name = Path(recipe).stem if isinstance(recipe, str) else base.task
     # Whole, as the recipes of the runs name the teacher's folder.
-    target = Path(folder or f"comparisons/{name}").resolve()
+    target = Path(folder or f"comparisons/{name}").absolute()
     return make_plan(base, variants_of(base, methods), target, seeds, network_changes, given)
 
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from vkd.comparison.runs import Run
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 
 class Kind(NamedTuple):

@@ -8,21 +8,14 @@ import yaml
 
 from vkd.comparison.results import best_variant, paired_differences, scores, verdict
 from vkd.comparison.tables import label_of
-from vkd.reporting import plots
-from vkd.reporting.page import (
-    curves,
-    details,
-    figures,
-    projection_figure,
-    projection_table,
-    projections,
-    samples,
-    section,
-    table,
-    write_page,
-)
+from vkd.reporting.blocks import Drawings, Section, Table
+from vkd.reporting.curves import metric_curves
+from vkd.reporting.grids import sample_section
+from vkd.reporting.page import details, write_page
+from vkd.reporting.plots import dot_chart, looks
+from vkd.reporting.projections import named, orthogonality, projections, spectrum
 from vkd.reporting.statistics import mean_and_deviation
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 
 def write_comparison_page(
@@ -32,7 +25,7 @@ def write_comparison_page(
     title: str = "",
     lead: str = "",
     titles: Mapping[str, str] | None = None,
-    more: Sequence[str] = (),
+    more: Sequence[Section] = (),
 ) -> Path:
     """Write ``report.html`` in a comparison's folder and return its path.
 
@@ -41,29 +34,35 @@ def write_comparison_page(
         results: what ``vkd.compare`` returned; variants that are left out are not shown.
         title, lead: of the page; made of the results by default.
         titles: of variants, shown in place of their names.
-        more: sections of HTML to put before the recipes.
+        more: sections to put before the recipes.
     """
     titles = {name: (titles or {}).get(name, name) for name in results["methods"]}
     runs = {titles[name]: [folder / run for run in results["runs"][name]] for name in titles}
     histories = {name: [read_metrics(run) for run in places] for name, places in runs.items()}
     first = {name: places[0] for name, places in runs.items()}
-    weights, colours = projections(first), plots.palette(histories)
+    chosen, weights = looks(histories), named(projections(first))
     label = label_of(results)
-    dots = plots.dots({titles[n]: found for n, found in scores(results).items()}, colours, label)
-    shown = [(dots, f"Test split: {label}, of every seed; bars are means.")]
-    body = [
-        section("Methods, on the test split", _scores(results, titles)),
-        figures([*shown, *curves(histories), *projection_figure(weights, colours)]),
-        _tuning(results, titles),
+    values = {titles[name]: found for name, found in scores(results).items()}
+    caption = f"Test split: {label}, of every seed; bars are means."
+    drawings = [
+        dot_chart(values, chosen, label, caption),
+        *metric_curves(histories, chosen),
+        *spectrum(weights, chosen if weights.keys() <= chosen.keys() else None),
+    ]
+    changes = "What each method changes in the recipe"
+    sections = [
+        Section("Methods, on the test split", [_scores(results, titles)]),
+        Section("Curves", [Drawings(drawings)]),
+        Section("Tuning, on the validation split", _tuning(results, titles)),
         *more,
-        samples(first),
-        projection_table(weights),
-        section("What each method changes in the recipe", _settings(results, titles)),
+        sample_section(first),
+        Section("Orthogonality", orthogonality(weights)),
+        Section(changes, [_settings(results, titles)]),
         details({"all": yaml.safe_dump(results["recipe"], sort_keys=False)}),
     ]
     dataset = results["recipe"].get("dataset", results["recipe"]["task"])
     title = title or f"Comparison of methods on {dataset}"
-    return write_page(folder / "report.html", title, lead or _lead(results, titles), body)
+    return write_page(folder / "report.html", title, lead or _lead(results, titles), sections)
 
 
 def _lead(results: dict[str, Any], titles: Mapping[str, str]) -> str:
@@ -78,7 +77,7 @@ def _lead(results: dict[str, Any], titles: Mapping[str, str]) -> str:
     return text
 
 
-def _scores(results: dict[str, Any], titles: Mapping[str, str]) -> str:
+def _scores(results: dict[str, Any], titles: Mapping[str, str]) -> Table:
     reference, gaps = results["reference"], paired_differences(results)
     rows = []
     for name, values in scores(results).items():
@@ -95,12 +94,13 @@ def _scores(results: dict[str, Any], titles: Mapping[str, str]) -> str:
         "method", label_of(results), f"{titles[reference]} minus it",
         "95 % interval, paired by seed", f"{titles[reference]} is",
     ]  # fmt: skip
-    return table(header, rows, list(results["methods"]).index(best_variant(results)))
+    best = list(results["methods"]).index(best_variant(results))
+    return Table(f"{label_of(results)} by method", header, rows, best)
 
 
-def _tuning(results: dict[str, Any], titles: Mapping[str, str]) -> str:
+def _tuning(results: dict[str, Any], titles: Mapping[str, str]) -> list[Table]:
     if not results["tuning"]:
-        return ""
+        return []
     rows = []
     for trial in results["tuning"]:
         values = trial["validation"]
@@ -111,13 +111,13 @@ def _tuning(results: dict[str, Any], titles: Mapping[str, str]) -> str:
         )
         row = [titles[trial["variant"]], _text(trial["changes"]), score]
         rows.append([*row, "chosen" if is_chosen else ""])
-    header = ["method", "setting", f"validation: {label_of(results)}", ""]
-    return section("Tuning, on the validation split", table(header, rows))
+    header = ["method", "setting", f"validation: {label_of(results)}", "choice"]
+    return [Table("Trials of each method", header, rows)]
 
 
-def _settings(results: dict[str, Any], titles: Mapping[str, str]) -> str:
+def _settings(results: dict[str, Any], titles: Mapping[str, str]) -> Table:
     rows = [[title, _text(results["settings"][name])] for name, title in titles.items()]
-    return table(["method", "fields"], rows)
+    return Table("Fields that differ from the recipe", ["method", "fields"], rows)
 
 
 def _text(changes: Mapping[str, Any]) -> str:

@@ -10,11 +10,12 @@ from vkd.comparison.runs import Given, Run, is_finished
 from vkd.comparison.variants import Variant, safe_name
 from vkd.config import FrozenNetwork, TrainingConfig, write_recipe
 from vkd.errors import FieldError, UserError
-from vkd.recipe import changed, config_of
-from vkd.recipe import recipe as read_config
+from vkd.places import check_place
+from vkd.recipe import changed, config_of, saved_recipe
 from vkd.tasks import check_method
-from vkd.training.checkpoint import recipe_difference
+from vkd.training.lock import is_new
 from vkd.training.optimization import check_training
+from vkd.training.run_folder import recipe_difference
 from vkd.training.trackers import check_trackers
 
 
@@ -142,14 +143,15 @@ def open_folder(folder: Path, base: TrainingConfig) -> None:
     Raises:
         FieldError: if the folder holds something else.
     """
+    check_place(folder, "output")
     recipe = folder / "recipe.yaml"
     if not recipe.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or not is_new(folder)):
             raise FieldError("output", f"{folder} exists and is no comparison; name a new folder.")
         folder.mkdir(parents=True, exist_ok=True)
         write_recipe(base, recipe)
         return
-    saved = read_config(str(recipe))
+    saved = saved_recipe(str(recipe))
     if saved.task != base.task:
         raise FieldError("output", f"{folder} holds another task; name a new folder.")
     if (folder / "metrics.jsonl").is_file():

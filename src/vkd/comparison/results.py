@@ -1,6 +1,5 @@
 """The results of a comparison as data."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,9 +9,10 @@ from vkd.comparison.plan import Plan
 from vkd.comparison.runs import Result, finished
 from vkd.comparison.tuning import Trial
 from vkd.comparison.variants import Variant, differences
+from vkd.files import read_json, write_json
+from vkd.json_values import as_damaged, finite
 from vkd.reporting.environment import environment
 from vkd.reporting.statistics import Interval, paired_interval
-from vkd.training.checkpoint import write_json
 from vkd.training.spec import Metric
 
 RESULTS = "results.json"
@@ -45,9 +45,23 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """Return the results in a comparison's folder; empty without any."""
+    """Return the results in a comparison's folder; empty without any.
+
+    Raises:
+        UserError: if they are damaged.
+    """
     file = folder / RESULTS
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return read_json(file) if file.is_file() else {}
+
+
+def earlier_seconds(folder: Path) -> float:
+    """Return how long a comparison took before it was continued.
+
+    Raises:
+        UserError: if its results are damaged.
+    """
+    with as_damaged(folder / RESULTS):
+        return finite(read_results(folder).get("seconds", 0), 0)
 
 
 def scores(results: dict[str, Any]) -> dict[str, list[float]]:

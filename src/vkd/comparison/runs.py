@@ -1,6 +1,5 @@
 """One run of a comparison, and its result on disk."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,10 +12,13 @@ from torch import nn
 from vkd.api.evaluate import evaluate
 from vkd.api.train import train
 from vkd.config import TrainingConfig
-from vkd.errors import FieldError, RunError
-from vkd.recipe import config_of
+from vkd.errors import FieldError, RunError, UserError
+from vkd.files import read_json, write_json
+from vkd.json_values import as_damaged, entries, finite
+from vkd.recipe import saved_config
 from vkd.recipe_values import RecipeFields
-from vkd.training.checkpoint import read_metrics, recipe_difference, write_json
+from vkd.training.records import read_metrics
+from vkd.training.run_folder import recipe_difference
 from vkd.training.task import Objects
 
 _RESULT = "result.json"
@@ -128,15 +130,39 @@ def finished(run: Run) -> Result | None:
     file = run.folder / _RESULT
     if not file.is_file():
         return None
-    content = json.loads(file.read_text())
-    saved = config_of(RecipeFields(content.pop("recipe"), str(file)))
+    content = read_json(file)
+    with as_damaged(file):
+        recipe = entries(content["recipe"], dict)
+        result = Result(
+            _metrics(content["validation"]),
+            _metrics(content["test"]),
+            finite(content["seconds"], 0),
+            _failure(content["failure"]),
+        )
+    saved = saved_config(RecipeFields(recipe, str(file)))
     difference = recipe_difference(saved, run.config)
     if difference:
         name, before, now = difference
         raise FieldError(
             name, f"is {now!r} but {run.folder} was trained with {before!r}; name a new folder."
         )
-    return Result(**content)
+    if run.is_tested and not result.test:
+        raise UserError(f"{file} is damaged: it has no metrics on the test split.")
+    return result
+
+
+def _metrics(found: Any) -> dict[str, float]:
+    # What diverged may be no number.
+    return {
+        name: value if isinstance(value, float) else finite(value)
+        for name, value in entries(found, dict).items()
+    }
+
+
+def _failure(found: Any) -> str:
+    if not isinstance(found, str):
+        raise ValueError("failure is no text")
+    return found
 
 
 def is_finished(run: Run) -> bool:

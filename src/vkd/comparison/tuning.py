@@ -9,9 +9,10 @@ from vkd.comparison.plan import Plan
 from vkd.comparison.runner import Runner
 from vkd.comparison.runs import Result, Run
 from vkd.comparison.variants import Variant, safe_name, tuned_field
-from vkd.errors import FieldError, RunError
+from vkd.errors import RunError
+from vkd.files import write_json
+from vkd.ranges import require_range
 from vkd.tasks import metric_of
-from vkd.training.checkpoint import write_json
 
 # The variant's own value comes first, and so is kept where another is no better.
 _WEIGHT_FACTORS = (1.0, 0.3, 3.0, 0.1, 10.0)
@@ -36,9 +37,8 @@ class Tuning:
     candidates: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, value, least in (("seeds", self.seeds, 1), ("epochs", self.epochs, 0)):
-            if value < least:
-                raise FieldError(f"tune_{name}", f"must be at least {least}, found {value}.")
+        require_range("tune_seeds", self.seeds, 1, 1000)
+        require_range("tune_epochs", self.epochs, 0, 10**6)
 
 
 @dataclass(frozen=True)

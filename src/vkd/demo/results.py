@@ -5,7 +5,7 @@ from typing import Any
 from rich.table import Table
 
 from vkd.demo.methods import GRID, GRID_SEEDS, SAME
-from vkd.reporting import page
+from vkd.reporting import blocks
 from vkd.reporting.statistics import mean_and_deviation
 
 _TITLE = f"Projection x normalisation: test accuracy in %, {GRID_SEEDS} seeds"
@@ -35,10 +35,11 @@ def grid_table(results: dict[str, Any]) -> Table | None:
     return table
 
 
-def grid_section(results: dict[str, Any]) -> str:
-    """Return the grid as a section of a page; empty if it was not run."""
+def grid_section(results: dict[str, Any]) -> blocks.Section:
+    """Return the grid as a section of a page; without blocks if it was not run."""
     header, rows = _rows(results)
-    return page.section(_TITLE, page.table(header, rows)) if rows else ""
+    title = "Projection and normalisation"
+    return blocks.Section(title, [blocks.Table(_TITLE, header, rows)] if rows else [])
 
 
 def _rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:

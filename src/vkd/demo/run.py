@@ -7,11 +7,11 @@ from rich.console import Console
 
 from vkd.comparison.compare import compare
 from vkd.comparison.page import write_comparison_page
-from vkd.comparison.results import read_results, write_results
+from vkd.comparison.results import write_results
 from vkd.comparison.tables import tables
 from vkd.demo.methods import GRID, GRID_SEEDS, METHODS, NAMES, SAME
 from vkd.demo.results import grid_section, grid_table
-from vkd.errors import FieldError
+from vkd.demo.start import begin
 
 _DATASET = "scikit-learn digits: 718 training, 180 validation, 899 test images of 8x8"
 
@@ -29,12 +29,8 @@ def run_demo(folder: Path, seeds: int = 3, epochs: int = 0, grid: bool = False) 
     Raises:
         UserError: if the folder holds something else or there are too few seeds.
     """
-    if seeds < 2:
-        raise FieldError("seeds", f"must be at least 2, found {seeds}.")
-    if read_results(folder):
-        raise FieldError("output", f"{folder} exists already; name a new folder.")
+    short = begin(folder, seeds, epochs)
     methods = METHODS | ({name: GRID[name] for name in GRID if name not in SAME} if grid else {})
-    short: dict[str, Any] = {"epochs": epochs, "warmup_epochs": 0} if epochs else {}
     console = Console()
     console.print(f"{len(methods)} methods on 718 digits, {seeds} seeds each, and their teacher.")
     results = compare(

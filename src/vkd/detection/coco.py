@@ -18,6 +18,7 @@ from vkd.data.unreadable import Unreadable
 from vkd.data.workers import loader_of
 from vkd.detection.categories import Categories
 from vkd.detection.identifiers import OriginalIds
+from vkd.detection.segmentations import mask_of
 
 Batch = dict[str, Any]
 
@@ -86,6 +87,14 @@ class CocoImages(CocoDetection):
             return self._item(Image.new("RGB", (8, 8)), self.ids[place], is_readable=False)
         return self._item(image, self.ids[place])
 
+    def picture(self, index: int) -> Image.Image:
+        """Return the picture of an item as its file has it.
+
+        Raises:
+            UserError: if it cannot be read.
+        """
+        return self._load_image(self.ids[index])
+
     def _load_image(self, id: int) -> Image.Image:
         return open_picture(Path(self.root) / self.coco.imgs[id]["file_name"])
 
@@ -109,7 +118,7 @@ class CocoImages(CocoDetection):
         if self.with_masks:
             # Polygons are drawn on the picture that was read, whatever size the file claims.
             self.coco.imgs[image_id].update(height=size[0], width=size[1])
-            masks = [torch.as_tensor(self.coco.annToMask(a)) for a in annotations]
+            masks = [torch.as_tensor(mask_of(self.coco, a, size)) for a in annotations]
             stacked = torch.stack(masks) if masks else torch.zeros(0, *size, dtype=torch.uint8)
             target["masks"] = tv_tensors.Mask(stacked)
         tensor, target = self.transforms(image, target)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 from vkd.config import DistillationConfig, Normalization
 from vkd.data.catalogue import MOST_CLASSES
 from vkd.detection.catalogue import DETECTION_DATASETS
+from vkd.ranges import LARGEST_SIDE
 
 
 @dataclass(kw_only=True)
@@ -75,6 +76,11 @@ class DetectionConfig(DistillationConfig):
     short_side: int = 800
     long_side: int = 1333
 
+    MOST: ClassVar[dict[str, int]] = {
+        # As many as a head is built for without a thought for its memory.
+        "num_classes": MOST_CLASSES, "num_det_tokens": 10_000,
+        "short_side": LARGEST_SIDE, "long_side": LARGEST_SIDE,
+    }  # fmt: skip
     STARTS: ClassVar[tuple[str, ...]] = (*DistillationConfig.STARTS, "backbone_checkpoint")
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "data": ("dataset", "data_path", "augmentation", "short_side", "long_side"),
@@ -98,8 +104,6 @@ class DetectionConfig(DistillationConfig):
             "token_label_weight", "class_cost", "box_cost", "giou_cost", "backbone_lr",
             "short_side", "num_classes", "num_det_tokens",
         )  # fmt: skip
-        # As many as a head is built for without a thought for its memory.
-        self.require("num_classes", self.num_classes <= MOST_CLASSES, f"at most {MOST_CLASSES}")
         self.require("focal_alpha", 0 <= self.focal_alpha <= 1, "from 0 to 1")
         self.require("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
         self.require("long_side", self.long_side >= self.short_side, "at least short_side")

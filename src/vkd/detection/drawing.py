@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 from torchvision.utils import draw_bounding_boxes
 
 from vkd.errors import FieldError
+from vkd.picture_files import save_png
+from vkd.places import check_folder
 
 _MADE_BY = "vkd predict"
 
@@ -33,6 +35,8 @@ def new_drawings(images: Sequence[str], folder: str, settings: dict[str, Any]) -
     """
     drawings: dict[str, Path] = {}
     taken: set[Path] = set()
+    if folder:
+        check_folder(Path(folder), "output")
     for image in dict.fromkeys(images) if folder else ():
         stem, number = Path(folder) / Path(image).stem, 1
         while (file := stem.with_name(f"{stem.name}{f'-{number}' * (number > 1)}.png")) in taken:
@@ -72,9 +76,7 @@ def write_drawing(
         [found["category_id"] for found in detections],
     )
     file.parent.mkdir(parents=True, exist_ok=True)
-    text = PngImagePlugin.PngInfo()
-    text.add_text(_MADE_BY, json.dumps(settings))
-    shown.save(file, pnginfo=text)
+    save_png(shown, file, {_MADE_BY: json.dumps(settings)})
 
 
 def drawn(

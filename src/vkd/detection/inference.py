@@ -1,16 +1,15 @@
-"""Using a trained detector: its metrics, boxes in image files, and its export."""
+"""Using a trained detector: its metrics, and boxes in image files."""
 
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from vkd.data.prediction import answer_in_batches
 from vkd.detection.categories import Categories, default_categories
@@ -18,18 +17,21 @@ from vkd.detection.coco import CocoImages, detection_loader
 from vkd.detection.config import DetectionConfig
 from vkd.detection.data import read_detection
 from vkd.detection.drawing import new_drawings, write_drawing
+from vkd.detection.onnx_detector import DetectorOfFile
 from vkd.detection.postprocess import best_detections
 from vkd.detection.spec import DetectionEvaluation, DetectionPrediction
-from vkd.detection.task import SIZES, detector_cost, evaluate_detector, image_size
+from vkd.detection.task import SIZES, detector_cost, evaluate_detector
 from vkd.detection.transforms import DETECTOR_FORMAT, detection_transform
-from vkd.errors import FieldError, UserError
+from vkd.errors import UserError
+from vkd.files import write_whole
 from vkd.inputs import InputFormat
 from vkd.models.checkpoints import Checkpoint, load_checkpoint
 from vkd.models.factory import create_model
 from vkd.models.metadata import check_count
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
 from vkd.notes import say
-from vkd.training.task import Exported, Objects
+from vkd.places import check_new_file
+from vkd.training.task import Objects
 
 
 def evaluate(
@@ -45,8 +47,8 @@ def evaluate(
         UserError: if the checkpoint does not fit, or the file of predictions is there already.
     """
     predictions = Path(options.predictions) if options.predictions else None
-    if predictions is not None and predictions.exists():
-        raise FieldError("predictions", f"{predictions} exists already; name a new file.")
+    if predictions is not None:
+        check_new_file(predictions, "predictions")
     model = load_detector(config, checkpoint, objects)
     images: CocoImages
     if objects.data:
@@ -60,20 +62,20 @@ def evaluate(
     batches = detection_loader(images, config.batch_size, workers=config.workers)
     network, batches = accelerator.prepare(model, batches)
     began = time.perf_counter()
-    metrics, records = evaluate_detector(
-        network.eval(), batches, accelerator, images, model.softmax
-    )
+    results = evaluate_detector(network.eval(), batches, accelerator, images, model.softmax)
     speed = len(images) / (time.perf_counter() - began)
     if predictions is not None and accelerator.is_main_process:
         predictions.parent.mkdir(parents=True, exist_ok=True)
-        predictions.write_text(json.dumps(images.original.restored(records)))
-    return metrics | cost | {"images_per_second": speed}
+        write_whole(predictions, json.dumps(images.original.restored(results.records)))
+    return results.metrics | cost | {"images_per_second": speed}
 
 
 def load_detector(
     config: DetectionConfig, checkpoint: Checkpoint, objects: Objects | None = None
 ) -> ViDT | ViDTWithoutNeck:
     """Return the detector of a checkpoint, whose file determines all options."""
+    if checkpoint.network is not None:
+        return cast(ViDT, DetectorOfFile(checkpoint.network))
     if objects is not None and objects.student is not None:
         return cast(ViDT, load_checkpoint(objects.student, checkpoint))
     return cast(ViDT, create_model(config.student, checkpoint))
@@ -127,10 +129,6 @@ def predict(
     """
     if not images:
         raise UserError("IMAGE is required: files to look for objects in.")
-    if options.batch_size < 1:
-        raise FieldError("batch_size", f"must be at least 1, found {options.batch_size}.")
-    if not 0 <= options.threshold <= 1:
-        raise FieldError("threshold", f"must be from 0 to 1, found {options.threshold}.")
     settings = {"checkpoint": str(checkpoint.file), "threshold": options.threshold}
     drawings = new_drawings(images, options.output, settings)
     model = load_detector(config, checkpoint, objects).eval()
@@ -172,43 +170,3 @@ def _named(
         for score, label, box in rows
         if score >= threshold and categories.ids[label] >= 0
     ]
-
-
-class ExportedDetector(nn.Module):
-    """A detector whose inputs and outputs are tensors alone."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (B, D, classes) and boxes (B, D, 4) of a batch and its padding mask."""
-        outputs = self.model(images, mask)
-        return outputs["pred_logits"], outputs["pred_boxes"]
-
-
-def export_inputs(
-    config: DetectionConfig, checkpoint: Checkpoint, size: tuple[int, int], objects: Objects
-) -> Exported:
-    """Return a detector of tensors alone, with its categories and how images are prepared.
-
-    Args:
-        config: the recipe that the checkpoint belongs to.
-        checkpoint: the weights.
-        size: (height, width) of the images; 0 for that of the recipe.
-        objects: the student, where it is given as an object.
-    """
-    height, width = (given or usual for given, usual in zip(size, image_size(config), strict=True))
-    inputs = {
-        "images": torch.zeros(2, 3, height, width),
-        "mask": torch.zeros(2, height, width, dtype=torch.bool),
-    }
-    model = load_detector(config, checkpoint, objects)
-    categories = categories_in(checkpoint, model.num_classes) or default_categories(
-        model.num_classes
-    )
-    prepared = replace(input_format(config, checkpoint), size=(height, width))
-    metadata = {
-        "categories": json.dumps(asdict(categories)), "inputs": json.dumps(prepared.as_dict())
-    }  # fmt: skip
-    return Exported(ExportedDetector(model), inputs, ["pred_logits", "pred_boxes"], metadata)

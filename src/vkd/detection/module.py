@@ -1,9 +1,7 @@
 """A detector with its losses."""
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vkd.detection.coco import Batch
 from vkd.detection.config import DetectionConfig
@@ -44,7 +42,6 @@ class DetectionModule(TrainingModule):
             no_object_weight=config.no_object_weight,
         )
         self._measures: dict[str, Tensor] = {}
-        self.register_load_state_dict_pre_hook(_rename_former)
         if config.channels_last:
             student.to(memory_format=torch.channels_last)
         self._detection_losses = detection_losses
@@ -131,13 +128,3 @@ def _by_layer(losses: dict[str, Tensor], config: DetectionConfig) -> dict[str, T
         for kind, loss in losses.items():
             found |= {f"{kind}.{place}": part for place, part in enumerate(loss[:-1].detach())}
     return found
-
-
-def _rename_former(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Give a state of an earlier version today's names: a method holds its feature loss."""
-    start = f"{prefix}token_loss.losses."
-    for key in list(state):
-        if key.startswith(start):
-            name, rest = key.removeprefix(start).split(".", 1)
-            if rest.startswith("projection."):
-                state[f"{start}{name}.loss.{rest}"] = state.pop(key)

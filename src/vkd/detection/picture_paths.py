@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vkd.errors import UserError
+from vkd.inside import inside
 
 
 class PicturePaths:
@@ -71,7 +72,7 @@ class PicturePaths:
         relative = os.path.relpath(path, self._root).replace(os.sep, "/")
         if relative in self._present:
             return relative
-        is_inside = os.path.commonpath([path, self._inside]) == self._inside
+        is_inside = inside(self._inside, path) is not None
         return relative if is_inside and os.path.isfile(path) else None
 
     def _guess(self, name: str) -> str | None:

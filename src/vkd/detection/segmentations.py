@@ -2,9 +2,15 @@
 
 from typing import Any
 
+import numpy as np
+
 from vkd.detection.boxes import polygon_area
 from vkd.detection.described import entry_name, shown
 from vkd.errors import UserError
+
+# Along the outlines of an object; drawing takes time and memory for each pixel of them, also for
+# those far away from the picture.
+MOST_OUTLINE = 2_000_000
 
 
 def check_segmentations(
@@ -37,7 +43,7 @@ def check_segmentations(
 
 def _is_mask(found: Any, size: tuple[float, float]) -> bool:
     if isinstance(found, list):
-        return polygon_area(found) > 0
+        return polygon_area(found) > 0 and _outline(found) <= MOST_OUTLINE
     if not isinstance(found, dict) or found.get("size") != [size[1], size[0]]:
         return False
     counts, pixels = found.get("counts"), size[0] * size[1]
@@ -46,6 +52,30 @@ def _is_mask(found: Any, size: tuple[float, float]) -> bool:
     if not isinstance(counts, list) or not all(type(n) is int and n >= 0 for n in counts):
         return False
     return sum(counts) == pixels
+
+
+def _outline(polygons: list[list[float]]) -> float:
+    """The length of polygons together, in pixels."""
+    total = 0.0
+    for polygon in polygons:
+        corners = np.array(polygon, dtype=np.float64).reshape(-1, 2)
+        total += float(np.abs(corners - np.roll(corners, 1, axis=0)).max(1).sum())
+    return total
+
+
+def mask_of(coco: Any, annotation: dict[str, Any], size: tuple[int, int]) -> Any:
+    """Return an object's mask (height, width) on a picture of this ``size``.
+
+    Raises:
+        UserError: if its run lengths are of another size, which the file claims for the picture.
+    """
+    found = annotation["segmentation"]
+    if isinstance(found, dict) and found["size"] != list(size):
+        raise UserError(
+            f"{entry_name(annotation, 0)} has a mask of {shown(found['size'])} (height, width), "
+            f"and its picture is {size[0]} x {size[1]}; write it anew."
+        )
+    return coco.annToMask(annotation)
 
 
 def _total(text: str) -> int:

@@ -2,10 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from hashlib import blake2b
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,9 +19,11 @@ from vkd.detection.canvases import SIDE
 from vkd.detection.coco import CocoImages, detection_loader
 from vkd.detection.config import DetectionConfig
 from vkd.detection.data import read_detection
+from vkd.detection.found import findings_of
 from vkd.detection.metrics import average_precision
 from vkd.detection.module import DetectionModule
 from vkd.detection.postprocess import best_detections, coco_records
+from vkd.detection.similarity import similarities_of
 from vkd.detection.tokens import TokenLoss, TokenTeacher
 from vkd.detection.transforms import DETECTOR_FORMAT
 from vkd.errors import FieldError, as_user_error, nearest
@@ -36,8 +38,10 @@ from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck
 from vkd.models.vidt.variants import BODY_OPTIONS, NAMES, NECK_OPTIONS
 from vkd.notes import say
 from vkd.precision import STATED
+from vkd.training.findings import Finding
 from vkd.training.reading import read
-from vkd.training.task import Objects, OptimizerStep, Predict, Task
+from vkd.training.similarities import Similarities
+from vkd.training.task import Evaluated, Objects, OptimizerStep, Predict, Task
 
 SIZES = ("short_side", "long_side")
 
@@ -85,6 +89,7 @@ class DetectionTask(Task):
             dims = cast(ViDT, student).dim, teacher.model.dim
             token_loss = TokenLoss(_method(config, objects), *dims)
         self.steps = [OptimizerStep(DetectionModule(student, config, teacher, token_loss))]
+        self._results: DetectionResults | None = None
 
     def step_teacher(self) -> TokenTeacher | None:
         """Return the teacher of tokens."""
@@ -113,7 +118,30 @@ class DetectionTask(Task):
     ) -> dict[str, float]:
         """Return COCO's metrics in %."""
         images, softmax = self.splits["validation"], self._student.softmax
-        return evaluate_detector(predict, batches, accelerator, images, softmax)[0]
+        self._results = evaluate_detector(predict, batches, accelerator, images, softmax)
+        return self._results.metrics
+
+    def sample_ids(self, batch: Any) -> Tensor:
+        """Return the ids (N,) of a batch's pictures in the clean annotations."""
+        return torch.stack([target["image_id"] for target in batch["targets"]])
+
+    def sample_names(self, ids: Sequence[int]) -> list[str]:
+        """Return the files of training pictures."""
+        pictures = self.splits["train"].coco.imgs
+        return [pictures[number]["file_name"] for number in ids]
+
+    def similarities(self, model: Evaluated) -> Similarities:
+        """Return how like the student's tokens are to the teacher's, where it has one."""
+        module = cast(DetectionModule, self.steps[0].module)
+        trained_on = self.config.epochs * len(self.splits["train"])
+        return similarities_of(module, self.splits["validation"], trained_on, model)
+
+    def findings(self, model: Evaluated) -> list[Finding]:
+        """Return precision by recall and by category, and boxes on pictures."""
+        results = self._results
+        if results is None or not model.accelerator.is_main_process:
+            return []
+        return findings_of(self.splits["validation"], results.ground_truth, results.records)
 
     @property
     def _student(self) -> ViDT | ViDTWithoutNeck:
@@ -147,13 +175,26 @@ class DetectionTask(Task):
         return taken
 
     def extra_tensors(self, states: list[dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
-        """Return the projections of tokens, as they are trained."""
+        """Return the projections of tokens, as they are trained, and their matrices by tokens."""
         module = cast(DetectionModule, self.steps[0].module)
         if module.token_loss is None:
             return {}
         # A method's feature loss is ``loss``; the file's names leave it out, as they always did.
         found = module.state_of("token_loss", states[0])
-        return {"token-projections": {k.replace(".loss.", ".", 1): v for k, v in found.items()}}
+        trained = {k.replace(".loss.", ".", 1): v for k, v in found.items()}
+        return {"token-projections": trained} | _matrices(module, states[0])
+
+
+def _matrices(module: DetectionModule, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The file ``projection`` with the matrix of each set of tokens, where methods have them."""
+    assert module.token_loss is not None
+    found: dict[str, Tensor] = {}
+    for name, method in module.token_loss.losses.items():
+        if isinstance(method, Method):
+            own = method.saved_projection(module.state_of(f"token_loss.losses.{name}", state))
+            if own:
+                found[name] = own["projection"]["weight"]
+    return {"projection": found} if found else {}
 
 
 def truth_digest(truth: dict[str, Any]) -> str:
@@ -265,6 +306,15 @@ def _method(config: DetectionConfig, objects: Objects) -> Callable[[Sizes], nn.M
     return make
 
 
+class DetectionResults(NamedTuple):
+    """An evaluation: COCO's ``metrics`` in %, all detections as ``records`` of COCO's results
+    format, and the ``ground_truth`` of the images that could be read."""
+
+    metrics: dict[str, float]
+    records: list[dict[str, Any]]
+    ground_truth: dict[str, Any]
+
+
 @torch.no_grad()
 def evaluate_detector(
     predict: Predict,
@@ -272,8 +322,8 @@ def evaluate_detector(
     accelerator: Accelerator,
     images: CocoImages,
     softmax: bool = False,
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Return COCO's metrics in %, and all detections in COCO's results format.
+) -> DetectionResults:
+    """Return COCO's metrics in %, with the detections that they are of.
 
     Every image counts once, on any number of processes: those that fill the last batches up are
     known by their ids. Images that cannot be read are left out together with their objects, and
@@ -301,8 +351,10 @@ def evaluate_detector(
     skipped = {image_id for image_id, records in everyone.items() if records is None}
     if skipped == set(images.ids):
         raise FieldError("data_path", "has no image to evaluate on that could be read.")
-    metrics = average_precision(_without(images.ground_truth, skipped), records)
-    return metrics | ({"skipped": float(len(skipped))} if skipped else {}), records
+    truth = _without(images.ground_truth, skipped)
+    metrics = average_precision(truth, records)
+    metrics |= {"skipped": float(len(skipped))} if skipped else {}
+    return DetectionResults(metrics, records, truth)
 
 
 def _without(ground_truth: dict[str, Any], image_ids: set[int]) -> dict[str, Any]:

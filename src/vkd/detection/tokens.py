@@ -37,7 +37,7 @@ class TokenLoss(nn.Module):
         Raises:
             ValueError: if the two have different numbers of detection tokens or layers.
         """
-        pairs = zip(self.losses.values(), _sets(student), _sets(teacher), strict=True)
+        pairs = zip(self.losses.values(), sets_of(student), sets_of(teacher), strict=True)
         terms = [
             loss(Signals(student_features=ours, teacher_features=theirs.detach()))
             for loss, ours, theirs in pairs
@@ -45,8 +45,8 @@ class TokenLoss(nn.Module):
         return torch.stack(terms).sum()
 
 
-def _sets(tokens: Tokens) -> list[Tensor]:
-    """Each set of tokens as rows (N, dim)."""
+def sets_of(tokens: Tokens) -> list[Tensor]:
+    """Return each set of tokens as rows (N, dim): patches of each scale, the body's, the neck's."""
     patches = [map_.movedim(1, -1).flatten(0, 2) for map_ in tokens.patches]
     return [*patches, tokens.body.flatten(0, 1), tokens.neck.flatten(0, 2)]
 

@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from vkd.config import DistillationConfig, FrozenNetwork, LabelledImagesConfig, Normalization
+from vkd.config import (
+    LARGEST_SEED,
+    DistillationConfig,
+    FrozenNetwork,
+    LabelledImagesConfig,
+    Normalization,
+)
 from vkd.data.catalogue import PHOTOGRAPHS, SMALL, unread_fields
 
 INCEPTION = "inception"
@@ -58,6 +64,9 @@ class GenerationConfig(LabelledImagesConfig):
     extractor_recipe: str = ""
     samples: int = 10000
 
+    MOST: ClassVar[dict[str, int]] = {
+        "subset_seed": LARGEST_SEED, "channels": 4096, "noise_dim": 65_536, "samples": 10_000_000,
+    }  # fmt: skip
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "data": ("dataset", "data_path", "fraction", "subset_seed", "flip"),
         "student": ("student", "channels", "noise_dim", "generator_every", "diff_augment"),

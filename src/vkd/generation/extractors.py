@@ -1,6 +1,9 @@
 """Frozen vision networks that see images in -1..1: teachers, and extractors for metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pickle import UnpicklingError
 from typing import Protocol, cast
 
 import torch
@@ -8,9 +11,10 @@ import torch_fidelity
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+from torch_fidelity import feature_extractor_inceptionv3 as inceptionv3
 
 from vkd.data.images import loader
-from vkd.errors import RunError
+from vkd.errors import RunError, reason_of, shortened
 from vkd.features import Pool
 from vkd.generation.config import INCEPTION
 from vkd.generation.data import generator_format
@@ -78,13 +82,15 @@ class Inception:
 
     def __init__(self) -> None:
         try:
-            self._network = torch_fidelity.utils.create_feature_extractor(
-                "inception-v3-compat", ["2048", "logits_unbiased"], cuda=False, verbose=False
-            )
-        except OSError as error:
+            with _checked_downloads():
+                self._network = torch_fidelity.utils.create_feature_extractor(
+                    "inception-v3-compat", ["2048", "logits_unbiased"], cuda=False, verbose=False
+                )
+        except (OSError, RuntimeError, UnpicklingError) as error:
             raise RunError(
-                f"The weights of Inception could not be fetched: {error}; name a local network "
-                "as extractor, with its extractor_checkpoint."
+                "The weights of Inception could not be fetched whole: "
+                f"{shortened(reason_of(error), 120)}; name a local network as extractor, with its "
+                "extractor_checkpoint."
             ) from None
 
     @torch.no_grad()
@@ -93,6 +99,20 @@ class Inception:
         network = self._network.to(images.device)
         features, logits = network(((colours + 1) * 127.5).round().byte())
         return TeacherOutput({INCEPTION: features}, logits)
+
+
+@contextmanager
+def _checked_downloads() -> Iterator[None]:
+    """Let torch-fidelity load tensors alone, whose file has the digest that its name ends in.
+
+    Its own call unpickles whatever it fetched, or finds in the cache.
+    """
+    load = inceptionv3.load_state_dict_from_url
+    inceptionv3.load_state_dict_from_url = partial(load, check_hash=True, weights_only=True)
+    try:
+        yield
+    finally:
+        inceptionv3.load_state_dict_from_url = load
 
 
 def extractor_of(name: str, checkpoint: str, channels: int) -> Extractor:

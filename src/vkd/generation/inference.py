@@ -9,8 +9,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from vkd.config import LARGEST_SEED
-from vkd.errors import FieldError, UserError
+from vkd.errors import FieldError, UserError, shortened
+from vkd.files import whole_folder
 from vkd.generation.config import GenerationConfig
 from vkd.generation.data import read_splits
 from vkd.generation.extractors import extract_generated, extract_real, extractor_of
@@ -22,11 +22,10 @@ from vkd.models.biggan import Generator
 from vkd.models.checkpoints import Checkpoint, load_checkpoint
 from vkd.models.factory import create_model
 from vkd.models.metadata import check_count
+from vkd.picture_files import save_png
+from vkd.places import check_new_file
 from vkd.training.spec import NoOptions
 from vkd.training.task import Exported, Objects
-
-# Of a class: the names of their files have five digits.
-MOST_IMAGES = 100_000
 
 
 def evaluate(
@@ -64,6 +63,11 @@ def load_generator(
     Raises:
         UserError: if it is none.
     """
+    if checkpoint.network is not None:
+        raise UserError(
+            f"{shortened(checkpoint.file, 120)} is an exported generator, which ONNX Runtime runs; "
+            "name its weights or run folder."
+        )
     if objects is not None and objects.student is not None:
         model = load_checkpoint(objects.student, checkpoint)
     else:
@@ -93,12 +97,7 @@ def predict(
     if not options.output:
         raise FieldError("output", "must be a new PNG file or folder, as images are generated.")
     target = Path(options.output)
-    if target.exists():
-        raise FieldError("output", f"{target} exists already; name a new file or folder.")
-    if not 1 <= options.count <= MOST_IMAGES:
-        raise FieldError("count", f"must be from 1 to {MOST_IMAGES:,}, found {options.count}.")
-    if not 0 <= options.seed <= LARGEST_SEED:
-        raise FieldError("seed", f"must be from 0 to {LARGEST_SEED}, found {options.seed}.")
+    check_new_file(target, "output")
     model = load_generator(config, checkpoint, objects).eval()
     names = checkpoint.classes or [str(label) for label in range(model.num_classes)]
     check_count(names, model.num_classes, "classes", checkpoint.file)
@@ -107,14 +106,14 @@ def predict(
     generated = _generate(model, labels, options.seed)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".png":
-        grid(generated, options.count).save(target)
+        save_png(grid(generated, options.count), target)
         return [{"image": str(target), "classes": [names[label] for label in chosen]}]
-    target.mkdir()
     records = []
-    for index, (image, label) in enumerate(zip(generated, labels.tolist(), strict=True)):
-        file = target / f"{label:03d}-{index % options.count:05d}.png"
-        picture(image).save(file)
-        records.append({"image": str(file), "class": names[label]})
+    with whole_folder(target, shared=False) as place:
+        for index, (image, label) in enumerate(zip(generated, labels.tolist(), strict=True)):
+            name = f"{label:03d}-{index % options.count:05d}.png"
+            save_png(picture(image), place / name)
+            records.append({"image": str(target / name), "class": names[label]})
     return records
 
 
@@ -153,6 +152,8 @@ def export_inputs(
         if side:
             raise FieldError(name, f"has no meaning for a generator, found {side}.")
     model = load_generator(config, checkpoint, objects)
-    inputs = {"noise": torch.zeros(2, model.noise_dim), "labels": torch.zeros(2, dtype=torch.long)}
+    labels = torch.tensor([0, model.num_classes - 1])
+    inputs = {"noise": torch.zeros(2, model.noise_dim), "labels": labels}
     metadata = {"classes": json.dumps(checkpoint.classes)} if checkpoint.classes else {}
-    return Exported(model, inputs, ["images"], metadata)
+    no_int8 = "its images come of noise, so there are no pictures to calibrate it with"
+    return Exported(model, inputs, ["images"], metadata, no_int8=no_int8)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,6 @@ class DiscriminatorModule(TrainingModule):
         self.config, self.teacher, self.discriminator = config, teacher, discriminator
         self.method = method
         self._others = [generator]  # in a list, which hides it from whatever trains this module
-        self.register_load_state_dict_pre_hook(_rename_former)
         if config.compile:
             discriminator.compile()
             if method is not None:
@@ -136,10 +135,3 @@ def _frozen(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.requires_grad_(True)
-
-
-def _rename_former(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Give a state of an earlier version today's names: a method holds its feature loss."""
-    for key in list(state):
-        if key.startswith(f"{prefix}loss."):
-            state[f"{prefix}method.{key.removeprefix(prefix)}"] = state.pop(key)

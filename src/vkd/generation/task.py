@@ -1,8 +1,8 @@
 """Generation as the trainer sees it, and its metrics."""
 
 import json
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -12,14 +12,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from vkd.data.fingerprint import training_fingerprint
 from vkd.data.images import loader
+from vkd.data.sample_names import sample_names
 from vkd.data.views import Views, ViewSampler
-from vkd.errors import FieldError, as_user_error
+from vkd.errors import FieldError, UserError, as_user_error
 from vkd.generation.config import GenerationConfig
 from vkd.generation.data import GenerationSplits, read_splits
 from vkd.generation.extractors import extract_generated, extract_real, extractor_of
 from vkd.generation.metrics import ExtractorOutput, generation_metrics, metric_names
 from vkd.generation.module import DiscriminatorModule, GeneratorModule
 from vkd.generation.pictures import grid
+from vkd.generation.similarity import similarities_of
 from vkd.generation.teachers import network_teacher, store_contents
 from vkd.methods.build import build_method, check_signals
 from vkd.methods.method import Method, Signals, Sizes
@@ -32,7 +34,8 @@ from vkd.store.fitting import fitting_store, source_of, views_of
 from vkd.store.teacher import DiskTeacher, Stored
 from vkd.teacher import NetworkTeacher, StoredTeacher, Teacher, widths_of
 from vkd.training.reading import read
-from vkd.training.task import Objects, OptimizerStep, Predict, Task
+from vkd.training.similarities import Similarities
+from vkd.training.task import Evaluated, Objects, OptimizerStep, Predict, Task
 
 # A hinge loss is of the order of one; nothing comes back from a thousand.
 _EXPLODING = 1e3
@@ -57,13 +60,7 @@ class GenerationTask(Task):
         self.metric = metric_names(config.extractor).distance
         self.splits: GenerationSplits = objects.data or read_splits(config)
         classes, channels = len(self.splits.classes), self.splits.channels
-        generator = objects.student or create_model(
-            config.student,
-            num_classes=classes,
-            in_chans=channels,
-            channels=config.channels,
-            noise_dim=config.noise_dim,
-        )
+        generator = objects.student or _generator(config, classes, channels)
         if not isinstance(generator, Generator):
             raise FieldError("student", f"{config.student} is no generator of `vkd models`.")
         if config.student_checkpoint:
@@ -189,6 +186,14 @@ class GenerationTask(Task):
         )
         return generation_metrics(self._real, generated, self.config.extractor)
 
+    def sample_ids(self, batch: Any) -> Tensor:
+        """Return the indices (N,) of a batch's images."""
+        return cast(Tensor, batch[2])
+
+    def sample_names(self, ids: Sequence[int]) -> list[str]:
+        """Return the names of training images; see ``vkd.data.sample_names``."""
+        return sample_names(ids, self.splits.readers, self.images)
+
     @torch.no_grad()
     def sample_image(self, predict: Predict, device: torch.device) -> Image.Image:
         """Return a grid of generated images, a row for each of the first classes."""
@@ -196,6 +201,12 @@ class GenerationTask(Task):
         labels = torch.arange(rows).repeat_interleave(_GRID)
         noise = self.generator.draw(len(labels), torch.Generator().manual_seed(0))
         return grid(predict(noise.to(device), labels.to(device)).float().cpu(), _GRID)
+
+    def similarities(self, model: Evaluated) -> Similarities:
+        """Return how like the discriminator's features are to the teacher's, where it has one."""
+        module = cast(DiscriminatorModule, self.steps[1].module)
+        validation = self.splits.validation
+        return similarities_of(module, self.images, validation, self.config.epochs, model)
 
     def metadata(self) -> dict[str, str]:
         """Return what using the weights needs to know: names of classes, and the extractor."""
@@ -245,6 +256,19 @@ def check_method(config: GenerationConfig) -> None:
     if config.needs_teacher:
         with as_user_error("method"):
             check_signals(config.method, available, "discriminators")
+
+
+def _generator(config: GenerationConfig, classes: int, channels: int) -> nn.Module:
+    try:
+        return create_model(
+            config.student,
+            num_classes=classes,
+            in_chans=channels,
+            channels=config.channels,
+            noise_dim=config.noise_dim,
+        )
+    except UserError as error:
+        raise FieldError("student", f": {error}") from None
 
 
 def generator_cost(model: Generator) -> dict[str, float]:

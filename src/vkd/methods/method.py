@@ -76,6 +76,10 @@ class Method(nn.Module):
         """Return the matrix (T, S) that maps student to teacher features; None without one."""
         return None
 
+    def target(self, teacher_features: Tensor) -> Tensor:
+        """Return the teacher's features (N, T) as projected student features are to match them."""
+        return teacher_features
+
     def load_projection(self, weights: Mapping[str, Tensor]) -> dict[str, str]:
         """Take a projection that was trained elsewhere.
 

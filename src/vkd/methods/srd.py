@@ -48,6 +48,10 @@ class SRD(Method):
             total = (ours - known).abs().pow(self.alpha).sum()
         return total.clamp(min=torch.finfo(total.dtype).tiny).log()
 
+    def target(self, teacher_features: Tensor) -> Tensor:
+        """Return the batch-normalised features of the teacher (N, T)."""
+        return _batch_norm(teacher_features.float())
+
     def projection_weight(self) -> Tensor:
         """Return W (T, S)."""
         return self.projection.weight

@@ -115,6 +115,11 @@ class VkD(Method):
         names = {id(parameter): name for name, parameter in self.named_parameters()}
         return {part: names[id(parameter)] for part, parameter in own.items()}
 
+    def target(self, teacher_features: Tensor) -> Tensor:
+        """Return the normalised features of the teacher (N, T)."""
+        with full_precision(teacher_features):
+            return self.loss.normalization(teacher_features.float())
+
     def projection_weight(self) -> Tensor | None:
         """Return the matrix (T, S) of a linear projection; None for ``mlp`` and ``identity``."""
         projection = self.loss.projection

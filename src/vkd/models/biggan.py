@@ -186,6 +186,8 @@ def biggan(pretrained: bool = False, **options: Any) -> nn.Module:
     """The generator of BigGAN for 32 x 32 images; ``options`` are those of ``Generator``."""
     if pretrained:
         raise UserError("No weights of biggan are published with timm; name a checkpoint.")
-    for of_timm in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
+    for of_timm in (
+        "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args", "cache_dir"
+    ):  # fmt: skip
         options.pop(of_timm, None)
     return Generator(**options)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vkd.errors import UserError, shortened
@@ -17,6 +16,7 @@ from vkd.models import biggan, deit
 from vkd.models.adapter import Adapter, State
 from vkd.models.fit import check_dimensions, check_fit, check_tensors
 from vkd.models.metadata import check_metadata
+from vkd.models.onnx_network import OnnxNetwork
 from vkd.models.pickles import read_pickled
 from vkd.models.targets import written_whole
 from vkd.models.vidt import checkpoint as vidt
@@ -30,6 +30,7 @@ from vkd.models.wrappers import (
     unwrappings,
 )
 from vkd.notes import say
+from vkd.tensor_files import write_tensors
 
 ADAPTERS: tuple[Adapter, ...] = (vidt.ADAPTER, biggan.ADAPTER, deit.ADAPTER)
 # Weights of any other model; a projector beside them has the paper's name.
@@ -55,6 +56,7 @@ class Checkpoint:
         options: the keyword arguments with which it fits them.
         adapter: what knows the family.
         beside: what the file holds beside weights, by name.
+        network: of an exported file, which runs as it is and has no weights to load.
     """
 
     file: Path
@@ -67,6 +69,7 @@ class Checkpoint:
     options: dict[str, Any] = field(default_factory=dict)
     adapter: Adapter = _OTHER
     beside: Mapping[str, Any] = field(default_factory=dict)
+    network: OnnxNetwork | None = None
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -141,6 +144,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             what has no meaning.
     """
     file = checkpoint_file(path)
+    if file.suffix in (".onnx", ".pt2"):
+        raise UserError(
+            f"{shortened(file, 120)} is an exported network, whose weights cannot be taken; "
+            "expected a weights file or run folder."
+        )
     stored, home, metadata, beside = _read(file)
     if not stored:
         raise UserError(f"{shortened(file, 120)} holds no weights.")
@@ -161,6 +169,18 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         file, state, prefix, stored, projections, metadata, architecture, told | options, adapter,
         beside,
     )  # fmt: skip
+
+
+def read_exported_network(path: str | Path) -> Checkpoint:
+    """Read an ``.onnx`` file as a checkpoint that holds its network.
+
+    Raises:
+        UserError: if the file is absent, is no ONNX, or says of itself what has no meaning.
+    """
+    file = checkpoint_file(path)
+    network = OnnxNetwork(file)
+    check_metadata(network.metadata, file)
+    return Checkpoint(file, {}, metadata=network.metadata, network=network)
 
 
 def recognised(stored: State, home: str) -> tuple[Adapter, str]:
@@ -193,6 +213,8 @@ def load_checkpoint(model: nn.Module, path: str | Path | Checkpoint) -> nn.Modul
             or types differ from the model's; the message names some.
     """
     checkpoint = as_checkpoint(path)
+    if checkpoint.network is not None and model is checkpoint.network:
+        return model
     found = checkpoint.fitted(model.state_dict())
     check_fit(model, found.state, checkpoint.file, checkpoint.model_name)
     model.load_state_dict(found.state)
@@ -259,7 +281,5 @@ def write_converted(checkpoint: Checkpoint, target: Path, metadata: dict[str, st
         parts[target.with_name(f"{target.stem}-projection.safetensors")] = checkpoint.projections
     with written_whole(*parts) as files:
         for file, tensors in zip(files, parts.values(), strict=True):
-            # A slice shares its storage with the whole; safetensors stores each tensor by itself.
-            whole = {k: v.detach().contiguous().clone() for k, v in tensors.items()}
-            save_file(whole, file, metadata)
+            write_tensors(tensors, file, metadata)
     return list(parts)

@@ -32,7 +32,8 @@ class DistilledDeiT(VisionTransformerDistilled):
     def _pos_embed(self, x: Tensor) -> Tensor:
         assert self.cls_token is not None
         assert self.pos_embed is not None
-        class_token = self.cls_token.expand(len(x), -1, -1)
+        # The shape, as len would fix the batch of an exported program.
+        class_token = self.cls_token.expand(x.shape[0], -1, -1)
         tokens = torch.cat([class_token, x.mean(1, keepdim=True), x], dim=1)
         return self.pos_drop(tokens + self.pos_embed)
 
@@ -69,27 +70,27 @@ _PATCH = 16
 _STEM = partial(ConvStem, width=64, kernel=7, stride=2, depth=3)
 
 
-def _deit(name: str, given: dict[str, Any], **shape: Any) -> DistilledDeiT:
+def _deit(name: str, pretrained: bool, given: dict[str, Any], **shape: Any) -> DistilledDeiT:
     kwargs: dict[str, Any] = {"patch_size": _PATCH, "embed_layer": _STEM} | shape | given
-    return build_model_with_cfg(DistilledDeiT, name, False, **kwargs)
+    return build_model_with_cfg(DistilledDeiT, name, pretrained, **kwargs)
 
 
 @register_model
 def deit_ti_distilled(pretrained: bool = False, **kwargs: Any) -> DistilledDeiT:
     """DeiT-Ti: width 192, depth 12, 3 heads."""
-    return _deit("deit_ti_distilled", kwargs, **_SHAPES["deit_ti_distilled"])
+    return _deit("deit_ti_distilled", pretrained, kwargs, **_SHAPES["deit_ti_distilled"])
 
 
 @register_model
 def deit_s_distilled(pretrained: bool = False, **kwargs: Any) -> DistilledDeiT:
     """DeiT-S: width 384, depth 12, 6 heads."""
-    return _deit("deit_s_distilled", kwargs, **_SHAPES["deit_s_distilled"])
+    return _deit("deit_s_distilled", pretrained, kwargs, **_SHAPES["deit_s_distilled"])
 
 
 @register_model
 def deit_b_distilled(pretrained: bool = False, **kwargs: Any) -> DistilledDeiT:
     """DeiT-B: width 768, depth 12, 12 heads."""
-    return _deit("deit_b_distilled", kwargs, **_SHAPES["deit_b_distilled"])
+    return _deit("deit_b_distilled", pretrained, kwargs, **_SHAPES["deit_b_distilled"])
 
 
 @register_model
@@ -98,7 +99,7 @@ def deit_fashion_distilled(pretrained: bool = False, **kwargs: Any) -> Distilled
     stem = partial(ConvStem, width=32, kernel=3, stride=2, depth=3)
     shape = {"embed_dim": 64, "depth": 4, "num_heads": 4, "patch_size": 4, "embed_layer": stem}
     shape |= {"img_size": 28, "in_chans": 1, "num_classes": 10}
-    return _deit("deit_fashion_distilled", kwargs, **shape)
+    return _deit("deit_fashion_distilled", pretrained, kwargs, **shape)
 
 
 # Tensors of the paper's files whose last dimension is the width.

@@ -1,7 +1,6 @@
 """What a weights file says of itself, checked when it is read."""
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,11 +88,22 @@ def _are_sides(values: Any, count: int) -> bool:
 def _are_numbers(values: Any) -> bool:
     if not isinstance(values, list) or not values:
         return False
-    return all(type(value) in (int, float) and math.isfinite(value) for value in values)
+    # By a bound, as some whole numbers are too large to be asked whether they are finite.
+    return all(type(value) in (int, float) and abs(value) < 1e300 for value in values)
 
 
 def _is_side(value: Any, least: int = 1) -> bool:
     return type(value) is int and least <= value <= _LARGEST_SIDE
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_cost(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        type(number) in (int, float) and number >= 0 for number in value.values()
+    )
 
 
 def _is_options(value: Any) -> bool:
@@ -111,5 +121,9 @@ _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
                            "crop and interpolation"),
     "categories": (_is_categories, "ids and as many names"),
     "options": (_is_options, "the keyword arguments of a model"),
+    "cost": (_is_cost, "numbers of parameters and multiply-adds"),
+    "takes": (_is_mapping, "shape and dtype by input"),
+    "gives": (_is_names, "names of outputs"),
+    "quantization": (_is_mapping, "how the network was quantised"),
     "versions": (_is_versions, "a version by package"),
 }  # fmt: skip

@@ -7,16 +7,14 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from vkd.errors import RunError, UserError, shortened
+from vkd.files import whole_files
+from vkd.places import file_problem
 
 
 def check_new(target: Path) -> None:
     """Raise ``UserError`` if a file is there already, or cannot be."""
-    try:
-        is_taken = target.exists()
-    except OSError as error:
-        raise _impossible(target, error) from None
-    if is_taken:
-        raise UserError(f"OUT: {shortened(target, 200)} exists already; name a new file.")
+    if problem := file_problem(target):
+        raise UserError(f"OUT: {problem}")
 
 
 def _impossible(target: Path, error: OSError) -> UserError:
@@ -27,7 +25,7 @@ def _impossible(target: Path, error: OSError) -> UserError:
 
 @contextmanager
 def written_whole(*targets: Path) -> Iterator[list[Path]]:
-    """Yield a file to write for each target; they become the targets when all are written.
+    """Yield a file to write for each new target in a folder; see ``whole_files``.
 
     Raises:
         UserError: if a target is there already, or cannot be.
@@ -39,15 +37,11 @@ def written_whole(*targets: Path) -> Iterator[list[Path]]:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _impossible(target, error) from None
-    partial = [target.with_name(f"{target.stem}.partial{target.suffix}") for target in targets]
     try:
-        yield partial
-        for file, target in zip(partial, targets, strict=True):
-            file.replace(target)
+        with whole_files(targets) as places:
+            yield places
     except (OSError, SafetensorError) as error:
+        told = isinstance(error, OSError) and error.strerror
         raise RunError(
-            f"{shortened(targets[0], 150)} could not be written: {shortened(error, 100)}."
+            f"{shortened(targets[0], 150)} could not be written: {shortened(told or error, 100)}."
         ) from None
-    finally:
-        for file in partial:
-            file.unlink(missing_ok=True)

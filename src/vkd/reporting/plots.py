@@ -1,121 +1,205 @@
-"""Plots as inline SVG, so that a report is one file."""
+"""Plots as inline SVG, so that a report is one file.
+
+Colours are the page's variables, which follow its light and dark colours; each line also has a
+dash pattern and marks of its own.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from io import StringIO
-from itertools import cycle
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, StrMethodFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator, StrMethodFormatter
 
-STYLE: Any = {
+from vkd.plain_text import plain
+from vkd.reporting.blocks import Drawing
+
+_INK, _GRID = "#1c2430", "#d5dbe3"
+_STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
-    "grid.alpha": 0.25,
-    "font.size": 10,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "grid.color": _GRID,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "font.size": 11,
     "svg.fonttype": "none",
+    "svg.hashsalt": "vkd",
     "font.family": "sans-serif",
     "text.parse_math": False,  # names of runs are shown as they are
 }
-COLOURS = ("#7a7f87", "#c98a2b", "#3f7fbf", "#1d8a5f", "#a1457d", "#5a5fc0", "#b0483d")
+_VARIABLES = {_INK: "var(--ink)", _GRID: "var(--line)"}
+# Of the light page, told apart by people who see fewer colours, too; grey is the first.
+_COLOURS = ("#5a616b", "#0072b2", "#b84400", "#007a5a", "#9c3d87", "#7a5d00", "#4a3fae")
+_DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 2, 2)))
+_MARKS = ("o", "s", "^", "D", "v", "P", "X")
+_MOST_MARKS = 12
+_MOST_DESCRIBED = 8
+
+Line = tuple[Sequence[float], Sequence[float]]
 
 
-def figure_svg(figure: Figure) -> str:
-    """Return a figure as an <svg> element."""
-    buffer = StringIO()
-    # A canvas of its own: pyplot would change the backend of the user's process.
-    canvas = FigureCanvasSVG(figure)
-    canvas.print_figure(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    return buffer.getvalue().split("?>", 1)[1].split(">", 1)[1].strip()
+@dataclass(frozen=True)
+class Look:
+    """How a line is told from others."""
+
+    colour: str
+    dash: Any
+    mark: str
 
 
-def _axes() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.4, 3.3))
-    return figure, figure.add_subplot()
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """Give each name a look, which it keeps in every figure of a page."""
+    return {
+        name: Look(
+            _COLOURS[place % len(_COLOURS)],
+            _DASHES[place % len(_DASHES)],
+            _MARKS[place % len(_MARKS)],
+        )
+        for place, name in enumerate(names)
+    }
 
 
-def palette(methods: Iterable[str]) -> dict[str, str]:
-    """Give each method a colour, which it keeps in every figure of a page."""
-    return dict(zip(methods, cycle(COLOURS), strict=False))
+class _PlainLog(LogFormatter):
+    """Labels as many marks as its base, in numbers without exponents."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
-def curves(
-    runs: dict[str, list[list[dict[str, Any]]]],
-    colours: dict[str, str],
-    part: str,
-    name: str,
-    label: str,
-) -> str:
-    """Plot ``record[part][name]`` over epochs: a line a method, its mean over runs, each run thin.
+def line_chart(
+    lines: Mapping[str, Sequence[Line]],
+    x: str,
+    y: str,
+    caption: str,
+    chosen: Mapping[str, Look] | None = None,
+    *,
+    log: bool = False,
+    limits: tuple[float | None, float | None] = (None, None),
+) -> Drawing:
+    """Plot lines by name: the mean of several over the places that all have, each of them thin.
 
     Args:
-        runs: by method, the records (``metrics.jsonl``) of each of its runs.
-        colours: by method, see ``palette``.
-        part: train or validation.
-        name: the value.
-        label: of the vertical axis.
+        lines: (x, y) of each line, by name.
+        x, y: labels of the axes.
+        caption: of the figure.
+        chosen: looks by name; the first ones by default.
+        log: a logarithmic axis, where all values are above 0.
+        limits: of the vertical axis.
     """
-    with rc_context(STYLE):
+    chosen = chosen or looks(lines)
+    means: dict[str, Line] = {}
+    with rc_context(_STYLE):
         figure, axes = _axes()
-        tops: list[float] = []
-        lowest: list[float] = []
-        for method, histories in runs.items():
-            colour = colours[method]
-            series = [
-                {r["epoch"]: r[part][name] for r in history if name in r.get(part, {})}
-                for history in histories
-            ]
+        for name, runs in lines.items():
+            look = chosen[name]
+            series = [dict(zip(*run, strict=True)) for run in runs]
             shared = sorted(set.intersection(*map(set, series)))
             if not shared:
                 continue
             for values in series if len(series) > 1 else ():
-                axes.plot(shared, [values[epoch] for epoch in shared], color=colour, alpha=0.18)
-            mean = [sum(values[epoch] for values in series) / len(series) for epoch in shared]
-            axes.plot(shared, mean, color=colour, lw=2, label=method, marker=".")
-            tops.append(max(mean))
-            lowest.append(min(mean))
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(label)
-        if name == "accuracy" and tops:
-            axes.set_ylim(max(0, max(tops) - 25), min(100, max(tops) + 1.5))
-        elif tops and min(lowest) > 0 and part == "train":
+                axes.plot(shared, [values[at] for at in shared], color=look.colour, alpha=0.25)
+            mean = [sum(values[at] for values in series) / len(series) for at in shared]
+            every = max(1, len(shared) // _MOST_MARKS)
+            axes.plot(
+                shared, mean, color=look.colour, ls=look.dash, lw=2, label=name,
+                marker=look.mark, markevery=every, ms=5,
+            )  # fmt: skip
+            means[name] = (shared, mean)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        is_whole = all(at == int(at) for places, _ in means.values() for at in places)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=is_whole))
+        least = min((min(mean) for _, mean in means.values()), default=0.0)
+        if log and least > 0:
             axes.set_yscale("log")
             # The usual ones are formulas, which are shown as they are, too.
             axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axes.yaxis.set_minor_formatter(LogFormatter())
-        axes.legend(frameon=False, fontsize=9)
-        return figure_svg(figure)
+            axes.yaxis.set_minor_formatter(_PlainLog())
+        else:
+            axes.set_ylim(*limits)
+        if len(chosen) > 1:
+            _legend(axes)
+        return Drawing(_svg(figure), caption, _described(means, x, y))
 
 
-def dots(methods: dict[str, list[float]], colours: dict[str, str], label: str) -> str:
-    """Plot each seed as a dot and each method's mean as a bar, of what ``label`` says."""
-    with rc_context(STYLE):
+def dot_chart(
+    methods: Mapping[str, Sequence[float]], chosen: Mapping[str, Look], label: str, caption: str
+) -> Drawing:
+    """Plot each seed as a mark and each method's mean as a bar, of what ``label`` says."""
+    with rc_context(_STYLE):
         figure, axes = _axes()
         for place, (method, values) in enumerate(methods.items()):
-            colour = colours[method]
-            axes.hlines(sum(values) / len(values), place - 0.3, place + 0.3, color=colour, lw=3)
+            look = chosen[method]
+            mean = sum(values) / len(values)
+            axes.hlines(mean, place - 0.3, place + 0.3, color=look.colour, lw=3)
             spread = [place + 0.09 * (i - (len(values) - 1) / 2) for i in range(len(values))]
-            axes.scatter(spread, values, color=colour, alpha=0.6, s=22, label=method)
+            axes.scatter(spread, values, color=look.colour, alpha=0.8, s=40, marker=look.mark)
         short = [re.split("[:,]", name)[0].replace(" ", "\n") for name in methods]
         axes.set_xticks(range(len(methods)), short)
         axes.set_ylabel(label)
-        return figure_svg(figure)
+        told = "; ".join(
+            f"{name}: {', '.join(f'{value:.4g}' for value in values)}"
+            for name, values in list(methods.items())[:_MOST_DESCRIBED]
+        )
+        return Drawing(_svg(figure), caption, f"Dots of {label} for each seed. {told}.")
 
 
-def spectra(values: dict[str, list[float]], colours: dict[str, str]) -> str:
-    """Plot the singular values of each method's projection, largest first."""
-    with rc_context(STYLE):
-        figure, axes = _axes()
-        for method, spectrum in values.items():
-            places = range(1, len(spectrum) + 1)
-            axes.plot(places, spectrum, color=colours[method], lw=2, label=method)
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel("index")
-        axes.set_ylabel("singular value of the projection")
-        axes.legend(frameon=False, fontsize=9)
-        return figure_svg(figure)
+def _axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.3, 3.0))
+    return figure, figure.add_subplot()
+
+
+def _legend(axes: Axes) -> None:
+    handles, _ = axes.get_legend_handles_labels()
+    if handles:
+        # Below, where it hides no line.
+        axes.legend(
+            frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.18),
+            ncols=2 if len(handles) > 1 else 1, handlelength=3,
+        )  # fmt: skip
+
+
+def _svg(figure: Figure) -> str:
+    """A figure as an <svg> element whose colours are the page's."""
+    buffer = StringIO()
+    # A canvas of its own: pyplot would change the backend of the user's process.
+    canvas = FigureCanvasSVG(figure)
+    canvas.print_figure(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    svg = buffer.getvalue().split("?>", 1)[1].split(">", 1)[1].strip()
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    # In tags alone, whose quotes no text has: a name that looks like a style stays.
+    return plain(re.sub(r'(<[^<>]*) style="([^"]*)"', _with_attributes, svg))
+
+
+def _with_attributes(tag: re.Match[str]) -> str:
+    """A tag with an attribute for each property of its style: a page's policy takes no styles in
+    tags."""
+    variables = _VARIABLES | {c: f"var(--series-{place})" for place, c in enumerate(_COLOURS)}
+    found = tag[1]
+    for part in tag[2].split(";"):
+        name, _, value = part.partition(":")
+        found += f' {name.strip()}="{variables.get(value.strip(), value.strip())}"'
+    return found
+
+
+def _described(means: Mapping[str, Line], x: str, y: str) -> str:
+    """What is seen on a line chart, in words."""
+    told = [
+        f"{name}: from {mean[0]:.4g} at {places[0]:g} to {mean[-1]:.4g} at {places[-1]:g}, "
+        f"lowest {min(mean):.4g}, highest {max(mean):.4g}"
+        for name, (places, mean) in list(means.items())[:_MOST_DESCRIBED]
+    ]
+    more = len(means) - len(told)
+    rest = f"; and {more} more" if more > 0 else ""
+    return f"Line chart of {y} by {x}. {'; '.join(told) or 'No values'}{rest}."

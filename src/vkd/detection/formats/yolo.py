@@ -14,6 +14,7 @@ from vkd.detection.formats.yolo_labels import labelled
 from vkd.detection.picture_paths import PicturePaths
 from vkd.errors import FieldError, UserError
 from vkd.files import read_text
+from vkd.inside import inside
 
 
 def yolo_places(path: Path, image_folder: str = "") -> dict[str, SplitPlace]:
@@ -38,18 +39,18 @@ def yolo_places(path: Path, image_folder: str = "") -> dict[str, SplitPlace]:
         )
     if not data.splits:
         data.splits = _splits_by_folders(folder)
-    inside = Path(image_folder) if image_folder else folder
+    top = Path(image_folder) if image_folder else folder
     found = {}
     for split, entries in data.splits.items():
-        located = [_located(entry, data.root, inside) for entry in entries]
+        located = [_located(entry, data.root, top) for entry in entries]
         if split == "test" and not any(located):
             continue  # many an export names one and has none
         source = (folder / entries[0]) if located[0] is None else located[0]
         found[split] = SplitPlace(
             source,
-            inside,
-            inside,
-            partial(_read, data, dict(zip(entries, located, strict=True)), inside),
+            top,
+            top,
+            partial(_read, data, dict(zip(entries, located, strict=True)), top),
         )
     return found
 
@@ -67,20 +68,20 @@ def _splits_by_folders(folder: Path) -> dict[str, list[str]]:
     return {"train": ["images" if (folder / "images").is_dir() else "."]}
 
 
-def _located(entry: str, root: str, inside: Path) -> Path | None:
+def _located(entry: str, root: str, folder: Path) -> Path | None:
     """Where an entry lies within a folder; None where it does not.
 
     The path may be of another machine or begin above the folder, as exports write it; then the
     longest end of it that is there counts.
     """
     name = os.path.join(root, entry.replace("\\", "/"))
-    top = os.path.abspath(inside)
+    top = os.path.abspath(folder)
     parts = [part for part in name.split("/") if part not in ("", ".", "..")]
     paths = [os.path.join(top, name), os.path.join(top, entry)]
     paths += [os.path.join(top, *parts[start:]) for start in range(len(parts))]
     for path in map(os.path.normpath, paths):
-        if os.path.exists(path) and os.path.commonpath([path, top]) == top:
-            return inside / os.path.relpath(path, top)
+        if os.path.exists(path) and (path == top or inside(top, path) is not None):
+            return folder / os.path.relpath(path, top)
     return None
 
 

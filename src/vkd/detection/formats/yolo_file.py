@@ -9,6 +9,7 @@ import yaml
 from vkd.data.split_names import splits_among
 from vkd.errors import UserError
 from vkd.files import read_text
+from vkd.json_values import shown
 
 _USUAL = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 # What label tools write the names of classes to, a line each.
@@ -92,7 +93,7 @@ def _content(file: Path) -> dict[str, Any]:
         text = read_text(file)
         if len(text) > _LARGEST_FILE:
             raise UserError(f"{file} is too large for a file of names and splits.")
-        content = yaml.load(text, _Text)
+        content = yaml.load(text, _Text)  # noqa: S506 - a loader of texts alone
     except (yaml.YAMLError, RecursionError) as error:
         mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
         line = f", line {mark.line + 1}," if mark else ""
@@ -110,7 +111,7 @@ def _described(file: Path, content: dict[str, Any]) -> DataFile:
     for split, key in splits_among(content, file).items():
         entries = content[key] if isinstance(content[key], list) else [content[key]]
         if not all(isinstance(entry, str) for entry in entries):
-            raise UserError(f"{file}: {key} is {str(content[key])[:60]}; expected paths.")
+            raise UserError(f"{file}: {key} is {shown(content[key])}; expected paths.")
         entries = [entry for entry in entries if entry not in _NOTHING]
         if entries:
             splits[split] = entries
@@ -118,7 +119,7 @@ def _described(file: Path, content: dict[str, Any]) -> DataFile:
         raise UserError(f"{file} names no split; expected train: and val: with paths.")
     root = content.get("path", "")
     if not isinstance(root, str):
-        raise UserError(f"{file}: path is {str(root)[:60]}; expected a folder.")
+        raise UserError(f"{file}: path is {shown(root)}; expected a folder.")
     root = "" if root in _NOTHING else root
     return DataFile(file, names, splits, root, _keypoints(file, content), notes)
 
@@ -132,12 +133,11 @@ def _names(file: Path, content: dict[str, Any], notes: list[str]) -> dict[int, s
     if isinstance(found, list):
         found = {str(label): name for label, name in enumerate(found)}
     if not isinstance(found, dict) or not found:
-        raise UserError(f"{file}: names is {str(found)[:60]}; expected the names of the classes.")
+        raise UserError(f"{file}: names is {shown(found)}; expected the names of the classes.")
     for label, name in found.items():
         if not _is_number(label) or not isinstance(name, str):
             raise UserError(
-                f"{file}: names has {str(label)[:30]}: {str(name)[:60]}; expected a number and a "
-                "name."
+                f"{file}: names has {str(label)[:30]}: {shown(name)}; expected a number and a name."
             )
     if number is not None and number != len(found):
         raise UserError(f"{file} names {len(found)} classes, and nc is {number}; mend one of them.")
@@ -150,7 +150,7 @@ def _number_of_classes(file: Path, content: dict[str, Any]) -> int | None:
         return None
     number = int(count) if _is_number(count) else 0
     if number < 1:
-        raise UserError(f"{file}: nc is {str(count)[:60]}; expected a number from 1 to 99999.")
+        raise UserError(f"{file}: nc is {shown(count)}; expected a number from 1 to 99999.")
     return number
 
 
@@ -160,7 +160,7 @@ def _keypoints(file: Path, content: dict[str, Any]) -> int:
     if shape is None:
         return 0
     if not isinstance(shape, list) or len(shape) != 2 or not all(map(_is_number, shape)):
-        raise UserError(f"{file}: kpt_shape is {str(shape)[:60]}; expected two whole numbers.")
+        raise UserError(f"{file}: kpt_shape is {shown(shape)}; expected two whole numbers.")
     return int(shape[0]) * int(shape[1])
 
 

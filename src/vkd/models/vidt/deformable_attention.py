@@ -118,8 +118,12 @@ def _patch_sizes(shapes: list[tuple[int, int]], like: Tensor) -> Tensor:
 def sample(
     value: Tensor, shapes: list[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """``sample_levels``, by a Triton kernel on CUDA where Triton is installed."""
-    if value.is_cuda and not torch.onnx.is_in_onnx_export():
+    """``sample_levels``, by a Triton kernel on CUDA where Triton is installed.
+
+    Its gradient adds up in any order, so that it is not for deterministic training.
+    """
+    is_free = not torch.are_deterministic_algorithms_enabled()
+    if value.is_cuda and is_free and not torch.onnx.is_in_onnx_export():
         from vkd.models.vidt.triton_sampling import AVAILABLE, sample_levels_by_kernel
 
         if AVAILABLE:

@@ -58,7 +58,9 @@ default_cfgs = generate_default_cfgs(
 def _build(name: str, pretrained: bool, **options: Any) -> nn.Module:
     if pretrained:
         raise UserError(f"No weights of {name} are published with timm; name a checkpoint.")
-    for of_timm in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
+    for of_timm in (
+        "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args", "cache_dir"
+    ):  # fmt: skip
         options.pop(of_timm, None)
     return _detector(name, **options)
 

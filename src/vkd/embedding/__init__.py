@@ -1,0 +1,1 @@
+"""Image embedding: a small network learns the features of big ones, without labels."""

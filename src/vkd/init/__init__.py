@@ -1,0 +1,1 @@
+"""``vkd init``: a recipe for a folder of pictures, a teacher and a student."""

@@ -1,0 +1,1 @@
+"""Distillation inside other libraries' training loops: timm, Lightning and transformers."""
