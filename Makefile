@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint environment
+.PHONY: demo test test-random coverage mutation lint audit environment
 
 demo: environment
 	$(BIN)/vkd demo
@@ -11,10 +11,23 @@ demo: environment
 test: environment
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
+# In another order each time; the seed that the first line prints gives an order again (SEED=1).
+test-random: environment
+	$(BIN)/python -m pytest -p randomly $(if $(SEED),-p "no:cacheprovider" --randomly-seed=$(SEED)) --numprocesses auto --dist worksteal
+
+coverage: environment
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --cov --cov-report=term --cov-fail-under=90
+
+mutation: environment
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python scripts/mutation.py
+
 lint: environment
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	$(BIN)/shellcheck scripts/*.sh .ci/run
 	$(BIN)/kubernetes-validate --strict --quiet scripts/kubernetes.yaml
+
+audit: environment
+	scripts/audit.sh $(BIN)
 
 environment: $(VENV)/.installed
 

@@ -31,7 +31,7 @@ import vkd
 from vkd.config import TrainingConfig
 from vkd.recipe import recipe as recipe_of
 from vkd.reporting.environment import environment
-from vkd.training.checkpoint import read_records
+from vkd.training.records import read_records
 
 RESULTS = Path(__file__).parent / "results" / "days.json"
 IMAGENET_IMAGES, IMAGENET_CLASSES = 1_281_167, 1000
@@ -123,7 +123,7 @@ def measured(plan: Plan, config: TrainingConfig, steps: int) -> dict[str, Any]:
         write(folder / "data", images)
         made = replace(config, data_path=str(folder / "data"), log_every=steps)
         vkd.train(made, folder / "run", teacher=teacher(images))
-        return read_records(folder / "run" / "steps.jsonl")[1]
+        return read_records(folder / "run" / "steps.jsonl", "update")[1]
 
 
 def main() -> None:

@@ -13,7 +13,13 @@ from typing import Any
 
 from vkd.classification.config import ClassificationConfig
 from vkd.cli.release_logs import deit_logs
-from vkd.cli.translation import Translation, check_start_epoch, run_command, train_by_flags
+from vkd.cli.translation import (
+    Translation,
+    check_start_epoch,
+    run_command,
+    train_by_flags,
+    without_teacher_weights,
+)
 from vkd.errors import UserError, nearest
 
 FIELDS = {
@@ -173,6 +179,7 @@ def run(arguments: list[str]) -> None:
         if not weights:
             name = "--eval-student" if flags.eval_student else "--eval"
             raise UserError(f"{name} needs --student-ckpt, the weights to evaluate.")
+        values = without_teacher_weights(values, "--teacher-path")
         print_metrics(evaluate(weights, recipe, **values))
     else:
         train_by_flags(flags, recipe, values, lambda _: deit_logs())

@@ -15,10 +15,13 @@ set -euo pipefail
 
 # A job that was queued again goes on: training from its last checkpoint, a store where it stopped.
 if [[ ${1:-} == train && ${SLURM_RESTART_COUNT:-0} -gt 0 ]]; then
-  set -- "$@" --resume
+  set -- "$@" --auto-resume
 fi
 
 head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# Two minutes before its time is up, or when it must make room, training saves and ends, and the job
+# queues itself again.
+trap 'kill -TERM "$!"; wait "$!" || true; scontrol requeue "$SLURM_JOB_ID"' USR1
 # Slurm 22.05 and later give srun's tasks one core unless it is told again.
 srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 torchrun \
   --nnodes="$SLURM_JOB_NUM_NODES" \
@@ -27,7 +30,4 @@ srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 torchrun \
   --rdzv_backend=c10d \
   --rdzv_endpoint="$head_node:$((20000 + SLURM_JOB_ID % 10000))" \
   -m vkd "$@" &
-processes=$!
-# Two minutes before its time is up, or when it must make room, the job queues itself again.
-trap 'scontrol requeue "$SLURM_JOB_ID"; wait "$processes"' USR1
-wait "$processes"
+wait "$!"

@@ -6,12 +6,13 @@ import os
 import pytest
 import torch
 
+from support import disks
 from support import three_processes as three_processes_script
 from support import two_processes as two_processes_script
 from support.coco import write_coco
 from support.commands import run_here, run_process, run_processes
 from support.photographs import write_folder
-from support.runs import digits_teacher_run, short_digits_run, small_gan_run
+from support.runs import digits_files, digits_teacher_run, short_digits_run, small_gan_run
 from support.sharing import shared_folder
 from vkd.api.train import train
 from vkd.methods.catalogue import METHODS
@@ -20,6 +21,7 @@ from vkd.training import trainer
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # each core has a worker of its own
+    os.environ["OMP_NUM_THREADS"] = "1"  # and so have the processes that it starts
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +78,12 @@ def digits_run(shared, digits_teacher):
 
 
 @pytest.fixture(scope="session")
+def digits_exports(shared, digits_run):
+    """The digits student as float.onnx, float.pt2 and int8.onnx, and what was printed of each."""
+    return shared("digits-exports", lambda folder: digits_files(folder, digits_run))
+
+
+@pytest.fixture(scope="session")
 def gan_run(shared, digits_teacher):
     """The run folder of a small GAN after two epochs."""
     return shared("gan-run", lambda folder: small_gan_run(folder, digits_teacher))
@@ -123,8 +131,8 @@ def interrupted(monkeypatch):
     def run(recipe, folder, epoch=1, **changes):
         original = trainer.save_state
 
-        def stop(accelerator, run_folder, progress):
-            original(accelerator, run_folder, progress)
+        def stop(accelerator, run_folder, progress, *state, **options):
+            original(accelerator, run_folder, progress, *state, **options)
             if progress.epoch == epoch:
                 raise KeyboardInterrupt
 
@@ -145,3 +153,19 @@ def train_in_two_parts(interrupted):
         train(config, folder, resume=True, show=False)
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """The folder of a disk of 1 MB."""
+    (tmp_path / "disk").mkdir()
+    with disks.small(tmp_path / "disk", 1 << 20) as folder:
+        yield folder
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A folder that nobody can write to."""
+    (tmp_path / "fixed").mkdir()
+    with disks.read_only(tmp_path / "fixed") as folder:
+        yield folder

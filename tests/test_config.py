@@ -8,11 +8,11 @@ from typing import get_args
 import pytest
 
 import vkd
-from vkd.classification.config import PHOTOGRAPH_FIELDS, SMALL_FIELDS
 from vkd.config import Distance, Normalization, Projection, field_groups, field_texts
 from vkd.data.catalogue import PHOTOGRAPHS, SMALL, reader_of
 from vkd.detection.catalogue import DETECTION_DATASETS
 from vkd.errors import FieldError
+from vkd.images_config import PHOTOGRAPH_FIELDS, SMALL_FIELDS
 from vkd.loss import DISTANCES
 from vkd.methods.projections import PROJECTIONS
 from vkd.normalization import NORMALIZATIONS

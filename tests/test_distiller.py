@@ -458,3 +458,58 @@ def test_the_teacher_runs_before_the_student():
     teacher.register_forward_hook(lambda *_: order.append("teacher"))
     distiller(torch.randn(5, 4))
     assert order == ["teacher", "student"]
+
+
+def test_features_are_compared_after_somebody_elses_forward_pass():
+    distiller, images = make(), torch.randn(4, 3, 32, 32)
+    distiller.eval()
+    expected = distiller(images).loss
+    distiller.student(images)
+    torch.testing.assert_close(distiller.compare(images), expected)
+    with pytest.raises(RuntimeError, match="'norm' did not run"):
+        distiller.compare(images)
+    with torch.no_grad():
+        distiller.student(images)
+    with pytest.raises(ValueError, match="'norm' have no gradient"):
+        distiller.compare(images)
+    distiller.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        distiller.compare(images)
+
+
+def test_dense_features_are_compared_place_by_place():
+    images = torch.randn(2, 3, 32, 32)
+    student = small_vit()
+    distiller = vkd.Distiller(
+        student, small_vit(), "norm", "blocks.0", pool="dense", example=images
+    ).eval()
+    ours = student.forward_features(images)[:, 1:].reshape(32, 24)
+    teacher = distiller.teacher.model
+    theirs = teacher.blocks[0](teacher._pos_embed(teacher.patch_embed(images)))[:, 1:]
+    expected = distiller.loss(ours, theirs.reshape(32, 24))
+    torch.testing.assert_close(distiller(images).loss, expected)
+
+
+def test_grids_that_differ_are_told_in_a_sentence():
+    images = torch.randn(2, 3, 32, 32)
+    distiller = vkd.Distiller(
+        small_vit(), small_resnet(), "norm", "layer3", pool="dense", example=images
+    )
+    with pytest.raises(ValueError, match=r"'norm' gives 32 rows.*'layer3' 8; dense") as error:
+        distiller(images)
+    assert len(str(error.value)) <= 300
+
+
+def test_a_detector_takes_lists_of_images_and_targets():
+    detectors = pytest.importorskip("torchvision.models.detection")
+    small = {"weights_backbone": None, "num_classes": 2, "min_size": 64, "max_size": 64}
+    student, teacher = (detectors.fasterrcnn_mobilenet_v3_large_fpn(**small) for _ in range(2))
+    box = {"boxes": torch.tensor([[4.0, 4.0, 30.0, 30.0]]), "labels": torch.tensor([1])}
+    batch = [torch.rand(3, 64, 64), torch.rand(3, 64, 48)], [box, box]
+    distiller = vkd.Distiller(student, teacher, "backbone.body:1", "backbone.body:1", example=batch)
+    found = distiller(batch)
+    assert {"loss_classifier", "loss_box_reg"} <= found.output.keys()
+    assert found.teacher_logits is None
+    found.loss.backward()
+    assert next(student.backbone.parameters()).grad.abs().sum() > 0
+    assert len(student.eval()(batch[0])) == 2

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import vkd
 from support.commands import run_python
-from vkd.features import FeatureTap, LayerShape, logits_of, pooling
+from vkd.features import FeatureTap, LayerShape, dense, device_of, logits_of, moved, pooling
 
 
 class ModelOutput(OrderedDict):
@@ -341,3 +341,34 @@ def test_a_hugging_face_model_can_be_tapped():
     assert torch.equal(whole, output.last_hidden_state)
     assert torch.equal(pooled, output.pooler_output)
     assert torch.equal(normed, whole)
+
+
+def test_dense_features_have_a_row_for_each_place():
+    maps = torch.randn(2, 5, 3, 3)
+    rows = torch.stack([maps[n, :, i, j] for n in range(2) for i in range(3) for j in range(3)])
+    tokens = maps.flatten(2).mT
+    torch.testing.assert_close(pooling("dense")(maps), rows)
+    torch.testing.assert_close(pooling("dense")(maps.permute(0, 2, 3, 1)), rows)
+    torch.testing.assert_close(pooling("dense")(tokens), rows)
+    prefixed = torch.cat([torch.full((2, 2, 5), 9.0), tokens], 1)
+    torch.testing.assert_close(pooling("dense", 2)(prefixed), rows)
+    wide = torch.randn(2, 5, 3, 4)
+    torch.testing.assert_close(dense("NCHW")(wide), wide.flatten(2).mT.reshape(24, 5))
+    for wrong, layout, message in (
+        (torch.randn(2, 5), "auto", r"must have places, found shape \(2, 5\)"),
+        (wide, "auto", "Cannot infer the layout"),
+        (wide, "HWC", "layout must be auto or one of NCHW, NHWC, NLC, found 'HWC'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dense(layout)(wrong)
+
+
+def test_inputs_at_any_depth_are_found_and_moved():
+    inputs = ([torch.zeros(3)], [{"boxes": torch.ones(2), "name": "a"}], None)
+    assert device_of(inputs) == torch.device("cpu")
+    assert device_of(([], {"a": None})) is None
+    there = moved(inputs, torch.device("meta"))
+    assert there[0][0].device.type == there[1][0]["boxes"].device.type == "meta"
+    assert there[1][0]["name"] == "a"
+    assert there[2] is None
+    assert moved(inputs, None) is inputs

@@ -11,44 +11,43 @@ import vkd
 
 ROOT = Path(vkd.__file__).parent
 CORE = (
-    "projection", "normalization", "loss", "features", "inputs", "precision", "teacher",
-    "distiller",
+    "projection", "normalization", "loss", "features", "inputs", "precision", "similarity",
+    "teacher", "distiller",
 )  # fmt: skip
-SHARED = {
-    *CORE, "store", "methods", "errors", "files", "notes", "versions",
-    "config", "models", "data", "training",
+# Files, errors and words, which know nothing of networks.
+GROUND = {
+    "errors", "files", "inside", "json_values", "network_names", "notes", "partials",
+    "picture_files", "places", "plain_text", "ranges", "tensor_files", "versions",
 }  # fmt: skip
-ROOMS = ("classification", "detection", "generation")
+SHARED = {
+    *CORE, *GROUND, "store", "methods", "config", "images_config", "models", "data", "training",
+}  # fmt: skip
+ROOMS = ("classification", "detection", "generation", "embedding")
 ALLOWED = {
     **{name: set(CORE) for name in CORE},
     "precision": set(),
-    "store": {*CORE, "errors", "notes", "config", "data", "models", "training", "store"},
+    "similarity": set(),
+    **dict.fromkeys(sorted(GROUND), GROUND),
+    "store": {*CORE, *GROUND, "config", "data", "models", "training", "store"},
     "methods": {"projection", "normalization", "loss", "errors", "methods"},
-    "errors": set(),
-    "files": {"errors"},
-    "notes": set(),
-    "versions": set(),
-    "config": {"errors", "methods"},
-    "models": {"errors", "notes", "models"},
-    "data": {"errors", "files", "notes", "inputs", "data"},
-    "training": {"errors", "files", "notes", "versions", "config", "precision", "training"},
+    "config": {*GROUND, "methods"},
+    "images_config": {*GROUND, "config", "data"},
+    "models": {*GROUND, "inputs", "models"},
+    "data": {*GROUND, "inputs", "data"},
+    "training": {*GROUND, "config", "data", "precision", "similarity", "training"},
     **{room: SHARED | {room} for room in ROOMS},
-    "tasks": {"errors", "config", "training", *ROOMS},
-    "recipe": {"errors", "config", "methods", "tasks", "recipe_values"},
-    "recipe_values": {"errors"},
-    "reporting": {
-        "errors",
-        "files",
-        "versions",
-        "config",
-        "data",
-        "projection",
-        "training",
-        "reporting",
-    },
-    "api": {*SHARED, "tasks", "recipe", "recipe_values", "reporting", "api"},
+    "tasks": {*GROUND, "config", "training", *ROOMS},
+    "deployment": {*GROUND, "inputs", "data", "models", "training", "deployment"},
+    "recipe": {*GROUND, "config", "methods", "tasks", "recipe_values"},
+    "recipe_values": {*GROUND},
+    "reporting": {*GROUND, "config", "data", "projection", "training", "reporting"},
+    "speed": {*GROUND, "models", "speed"},
+    "api": {*SHARED, "tasks", "recipe", "recipe_values", "reporting", "speed", "deployment", "api"},
+    "hub": {*SHARED, "tasks", "reporting", "api", "hub"},
     "comparison": {*SHARED, "tasks", "recipe", "recipe_values", "reporting", "api", "comparison"},
-    "demo": {"errors", "reporting", "api", "comparison", "demo"},
+    "init": {*SHARED, "tasks", "recipe", "plugins", "reporting", "api", "init"},
+    "integrations": {*GROUND, "distiller", "features", "loss", "teacher", "integrations"},
+    "demo": {*GROUND, "reporting", "api", "comparison", "demo"},
 }
 
 

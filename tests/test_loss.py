@@ -70,8 +70,16 @@ def test_errors_name_shapes_and_choices():
         loss(torch.randn(2, 3, 4), torch.randn(2, 9))
     with pytest.raises(ValueError, match=r"\(6, 9\).*\(5, 9\)"):
         loss(torch.randn(6, 4), torch.randn(5, 9))
-    with pytest.raises(ValueError, match="did you mean 'layer_norm'"):
-        vkd.VkDLoss(4, 9, "layernorm")
+    with pytest.raises(ValueError, match=r"^Teacher features .*\(9,\)"):
+        loss(torch.randn(2, 4), torch.randn(9))
+    known = "layer_norm, standardize, whiten, identity"
+    for wrong, hint in (("layernorm", "; did you mean 'layer_norm'"), ("7", "")):
+        with pytest.raises(ValueError, match=f"^normalization .* {known}, found '{wrong}'{hint}.$"):
+            vkd.VkDLoss(4, 9, wrong)
+    with pytest.raises(
+        ValueError, match=r"^distance .* l1, mse, found 'mze'; did you mean 'mse'\.$"
+    ):
+        vkd.VkDLoss(4, 9, distance="mze")
 
 
 @pytest.mark.parametrize("normalization", vkd.loss.NORMALIZATIONS)

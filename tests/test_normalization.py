@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
+from support.forked import in_two_processes
 from vkd import layer_norm, standardize, whiten
-from vkd.normalization import identity, inverse_square_root, whitening_of
+from vkd.normalization import NORMALIZATIONS, identity, inverse_square_root, whitening_of
 
 
 def draw(samples: int, dim: int, seed: int = 0) -> torch.Tensor:
@@ -148,3 +149,111 @@ def test_the_inverse_square_root_of_a_matrix_undoes_it(least):
     root = inverse_square_root(matrix, least / 40)
     unit = torch.eye(40, dtype=torch.float64)
     torch.testing.assert_close(root @ matrix @ root, unit, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("first", "dim"), [(3, 5), (7, 3)])
+def test_two_processes_normalise_as_one_does_the_whole_batch(tmp_path, first, dim):
+    whole = draw(10, dim)
+    weights = torch.randn(10, dim)
+    parts = [slice(0, first), slice(first, 10)]
+    whitenings = ("zca", "pca", "cholesky")
+
+    def normalised(features, mine, **across):
+        features = features.clone().requires_grad_()
+        found = standardize(features, **across)
+        (found * weights[mine]).sum().backward()
+        whitened = [whiten(features.detach(), method=name, **across) for name in whitenings]
+        return [found.detach(), features.grad, *whitened]
+
+    def work(rank):
+        return normalised(whole[parts[rank]], parts[rank], across_processes=True)
+
+    expected = normalised(whole, slice(None))
+    found = in_two_processes(tmp_path, work)
+    for known, *shares in zip(expected, *found, strict=True):
+        torch.testing.assert_close(torch.cat(shares), known, atol=2e-3, rtol=1e-3)
+
+
+def test_alone_is_across_all_processes_where_there_is_one():
+    features = draw(6, 4)
+    for normalize in (standardize, whiten):
+        torch.testing.assert_close(normalize(features, across_processes=True), normalize(features))
+    # Where statistics are shared, those of a batch of one are defined by the other processes.
+    with pytest.raises(
+        ValueError, match="standardize needs a batch of at least 2 samples, found 1"
+    ):
+        standardize(features[:1], across_processes=True)
+
+
+def test_normalizations_have_their_names():
+    expected = {"layer_norm": layer_norm, "standardize": standardize, "whiten": whiten}
+    assert expected | {"identity": identity} == NORMALIZATIONS
+    features = draw(4, 3)
+    assert identity(features) is features
+
+
+def test_eps_is_added_to_the_variance_of_a_sample_and_to_the_deviation_of_a_feature():
+    features = draw(6, 4)
+    mean, variance = features.mean(1, keepdim=True), features.var(1, keepdim=True, correction=0)
+    expected = (features - mean) / (variance + 0.5).sqrt()
+    torch.testing.assert_close(layer_norm(features, eps=0.5), expected)
+    expected = (features - features.mean(0)) / (features.std(0) + 0.5)
+    torch.testing.assert_close(standardize(features, eps=0.5), expected)
+    for normalize, eps in ((layer_norm, 1e-5), (standardize, 1e-6)):
+        torch.testing.assert_close(
+            normalize(features), normalize(features, eps=eps), rtol=0, atol=0
+        )
+
+
+@pytest.mark.parametrize("eps", [1e-5, 0.5])
+@pytest.mark.parametrize(("samples", "dim"), [(8, 3), (4, 7), (5, 5)])
+def test_each_whitening_equals_its_definition(samples, dim, eps):
+    features = draw(samples, dim)
+    exact = features.double().numpy()
+    centred = exact - exact.mean(0)
+    ridged = centred.T @ centred / (samples - 1)
+    ridged += eps * np.trace(ridged) / dim * np.eye(dim)
+    values, vectors = np.linalg.eigh(ridged)
+    principal = (centred @ vectors / np.sqrt(values))[:, ::-1]
+    expected = {
+        "zca": principal[:, ::-1] @ vectors.T,
+        "pca": np.abs(principal),
+        "cholesky": np.linalg.solve(np.linalg.cholesky(ridged), centred.T).T,
+    }
+    for method, known in expected.items():
+        wants_gradients = features.clone().requires_grad_()
+        maps = (
+            whiten(features, eps, method),
+            whiten(wants_gradients, eps, method).detach(),
+            whitening_of(features, eps, method)(features),
+        )
+        for found in maps:
+            found = found.abs() if method == "pca" else found
+            width = min(samples - 1, dim) if method == "pca" else dim
+            wide = np.zeros((samples, found.shape[1])) if method == "pca" else known
+            wide[:, : known.shape[1]] = known[:, : found.shape[1]]
+            np.testing.assert_allclose(found[:, :width], wide[:, :width], atol=2e-2)
+    assert torch.equal(
+        whitening_of(features)(features), whitening_of(features, 1e-5, "zca")(features)
+    )
+
+
+def test_whitening_names_itself_where_the_batch_is_too_small():
+    for features in (draw(1, 3), draw(1, 3).requires_grad_()):
+        with pytest.raises(
+            ValueError, match=r"^whiten needs a batch of at least 2 samples, found 1"
+        ):
+            whiten(features)
+    assert whiten(draw(2, 3)).isfinite().all()
+    assert whitening_of(draw(2, 3))(draw(1, 3)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("method", ["zca", "pca", "cholesky"])
+def test_a_whitening_map_computes_in_the_type_of_what_it_is_given(method):
+    apply = whitening_of(draw(50, 4), method=method)
+    exact = apply(draw(5, 4).double())
+    assert exact.dtype == torch.float64
+    assert apply(draw(5, 4).half()).dtype == torch.float32
+    torch.testing.assert_close(exact.float(), apply(draw(5, 4)), atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="shape"):
+        apply(torch.zeros(4))

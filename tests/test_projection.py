@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import pytest
 import torch
@@ -277,3 +278,140 @@ def test_weights_that_are_no_numbers_flow_and_do_not_raise(value):
     found = module(torch.randn(4, 8))
     assert not found.isfinite().all()
     found.sum().backward()
+
+
+def test_computes_in_float64_where_the_parameter_is_and_in_float32_where_it_is_smaller():
+    exact = OrthogonalProjection(6, 10).double()
+    assert exact.weight.dtype == exact.export_linear().weight.dtype == torch.float64
+    assert orthogonality_error(exact.weight) <= 1e-13
+    features = torch.randn(3, 6, dtype=torch.float64)
+    torch.testing.assert_close(exact(features), features @ reference_weight(exact.parameter).T)
+    small = OrthogonalProjection(6, 10).bfloat16()
+    assert small.weight.dtype == small.export_linear().weight.dtype == torch.float32
+    assert orthogonality_error(small.weight) <= 1e-5
+
+
+def test_sizes_of_one_are_taken_and_smaller_ones_named():
+    assert OrthogonalProjection(1, 1).weight.abs().item() == pytest.approx(1)
+    assert str(OrthogonalProjection(2, 3)) == ("OrthogonalProjection(student_dim=2, teacher_dim=3)")
+    for sizes, name in (((0, 5), "student_dim"), ((5, 0), "teacher_dim")):
+        with pytest.raises(ValueError, match=f"^{name} must be at least 1, found 0"):
+            OrthogonalProjection(*sizes)
+
+
+@pytest.mark.parametrize(("student", "teacher"), [(6, 10), (10, 6)])
+def test_a_weight_is_taken_where_it_is_orthonormal_within_a_thousandth(student, teacher):
+    module = OrthogonalProjection(student, teacher)
+    weight = OrthogonalProjection(student, teacher).weight.detach()
+    for error in (9e-4, 2e-3, 1e-2, 1.0):
+        scaled = weight * (1 + error) ** 0.5
+        assert orthogonality_error(scaled) == pytest.approx(error, rel=1e-2)
+        if error < 1e-3:
+            module.load_weight(scaled)
+            continue
+        with pytest.raises(ValueError, match=re.escape(f"max|Q'Q - I| is {error:.1e}.")):
+            module.load_weight(scaled)
+    with pytest.raises(ValueError, match="not orthonormal"):
+        module.load_weight(weight * torch.nan)
+    torch.testing.assert_close(module.weight, weight)
+
+
+def test_the_error_of_a_weight_is_found_below_the_rounding_of_float32():
+    weight = torch.eye(3, dtype=torch.float64) * (1 + 1e-10)
+    assert orthogonality_error(weight) == pytest.approx(2e-10, rel=1e-3)
+    assert orthogonality_error(torch.zeros(2, 4)) == 1
+
+
+@pytest.mark.parametrize(("student", "teacher"), [(6, 10), (10, 6)])
+def test_the_host_conditions_only_weights_that_need_it(student, teacher, place, monkeypatch):
+    calls, conditioned = [], projection._conditioned
+    monkeypatch.setattr(
+        projection, "_conditioned", lambda tall: calls.append(1) or conditioned(tall)
+    )
+    module = OrthogonalProjection(student, teacher)
+    module(torch.randn(4, student)).sum().backward()
+    assert len(calls) == (place == "accelerator")
+    calls.clear()
+    with torch.no_grad():
+        tall = module.parameter if teacher >= student else module.parameter.T
+        tall[:, 1] = tall[:, 0] + 1e-3 * tall[:, 1]
+    module(torch.randn(4, student)).sum().backward()
+    # On the host forward and backward each find it for themselves.
+    assert len(calls) == (1 if place == "accelerator" else 2)
+
+
+@pytest.mark.parametrize("sine", [0.3, 0.5])
+def test_a_weight_is_well_conditioned_where_each_column_leaves_the_span_of_those_before(sine):
+    # The squared sines are 0.09 and 0.25, around the bound of 0.15.
+    tall = torch.tensor([[1.0, (1 - sine**2) ** 0.5], [0.0, sine], [0.0, 0.0]])
+    scaled = tall * torch.tensor([1e-3, 1e3])
+    found = projection._is_well_conditioned(projection._cholesky_factor(scaled))
+    assert found == (sine == 0.5)
+
+
+@pytest.mark.parametrize("smallest", [0, -3, -6])
+def test_conditioning_multiplies_by_an_upper_triangle_and_leaves_nearly_orthonormal_columns(
+    smallest,
+):
+    torch.manual_seed(0)
+    left, _, right = torch.linalg.svd(torch.randn(40, 12), full_matrices=False)
+    tall = (left * torch.logspace(0, smallest, 12)) @ right * torch.logspace(-9, 9, 12)
+    frame, factor = projection._conditioned(tall)
+    assert (frame.dtype, factor.dtype) == (torch.float32, torch.float64)
+    assert orthogonality_error(frame) < 1e-3
+    assert torch.equal(factor, factor.triu())
+    assert (factor.diagonal() > 0).all()
+    tolerance = 1e-6 + 1e-8 / 10**smallest  # columns are kept apart by 1e-8 of their length
+    torch.testing.assert_close(frame.double(), tall.double() @ factor, atol=tolerance, rtol=0)
+
+
+def test_columns_of_more_than_a_block_give_the_same_gram_matrix():
+    tall = torch.randn(300, 270)
+    gram = projection._gram(tall)
+    torch.testing.assert_close(gram.tril(), (tall.T @ tall).tril(), atol=1e-3, rtol=1e-4)
+    lower = projection._cholesky_factor(tall)
+    assert torch.equal(lower, lower.tril())
+    torch.testing.assert_close(lower @ lower.T, tall.T @ tall, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 6, 7, 50])
+def test_solves_and_products_with_the_inverse_agree(rows):
+    lower = torch.randn(6, 6, dtype=torch.float64).tril() + 6 * torch.eye(6)
+    given = torch.randn(rows, 6, dtype=torch.float64)
+    inverse = torch.linalg.inv(lower)
+    torch.testing.assert_close(projection._solve(lower, given), given @ inverse)
+    torch.testing.assert_close(projection._solve_transposed(lower, given), given @ inverse.T)
+
+
+def test_drawing_anew_gives_another_weight():
+    module = OrthogonalProjection(6, 10)
+    before = module.weight.detach()
+    module.reset_parameters()
+    assert orthogonality_error(module.weight) <= 1e-5
+    assert (module.weight - before).abs().max() > 0.1
+
+
+def test_an_exported_linear_is_free_of_the_module():
+    module = OrthogonalProjection(6, 10)
+    linear, before = module.export_linear(), module.weight.detach()
+    module.reset_parameters()
+    assert torch.equal(linear.weight, before)
+    assert linear.weight.requires_grad
+    assert (linear.in_features, linear.out_features) == (6, 10)
+
+
+@pytest.mark.parametrize(("student", "teacher"), [(3, 5), (5, 3), (3, 3)])
+def test_gradients_equal_finite_differences_where_columns_lean_on_each_other(student, teacher):
+    # Well enough conditioned for the host to take the columns as they are.
+    module = OrthogonalProjection(student, teacher).double()
+    small = min(student, teacher)
+    lean = torch.eye(small, dtype=torch.float64) + 0.5 * torch.ones(small, small).triu(1)
+    with torch.no_grad():
+        tall = module.parameter if teacher >= student else module.parameter.T
+        tall.copy_(tall @ lean * torch.tensor([2.0, 0.5, 3.0]))
+    features = torch.randn(4, student, dtype=torch.float64, requires_grad=True)
+
+    def project(parameter, given):
+        return functional_call(module, {"parameter": parameter}, (given,))
+
+    assert torch.autograd.gradcheck(project, (module.parameter, features))

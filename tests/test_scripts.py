@@ -13,7 +13,7 @@ import yaml
 
 from support.commands import ENVIRONMENT
 from vkd.recipe import recipe
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 FLAGS = ("--epochs=1", "--warmup-epochs=0", "--device=cpu", "--trackers=", "--method=none",
@@ -69,7 +69,7 @@ def test_slurm_goes_on_only_where_a_job_was_queued_again(slurm, tmp_path):
     store = slurm("cache", "digits", torchrun=printing, SLURM_RESTART_COUNT="1")
     assert [done.returncode for done in (first, again, store)] == [0, 0, 0]
     ends = [done.stdout.splitlines()[0].split(" -m ")[1] for done in (first, again, store)]
-    assert ends == ["vkd train digits", "vkd train digits --resume", "vkd cache digits"]
+    assert ends == ["vkd train digits", "vkd train digits --auto-resume", "vkd cache digits"]
     assert "--cpus-per-task=3" in (tmp_path / "options").read_text()
 
 

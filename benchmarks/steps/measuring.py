@@ -52,7 +52,8 @@ def measured(pair: Pair, names: list[str], rounds: int) -> dict[str, Measured]:
     """Return the rows of a pair by name.
 
     All take a step to warm up; in each round after that every row takes its turn, but those that
-    are ``SLOW`` only in the first two.
+    are ``SLOW`` only in the first two. Every second round runs backwards, so that a machine that
+    grows slower favours no row.
     """
     with ExitStack() as stack:
         processes = {name: stack.enter_context(_process()) for name in names}
@@ -60,9 +61,9 @@ def measured(pair: Pair, names: list[str], rounds: int) -> dict[str, Measured]:
             process.submit(_build, pair, name).result()
         taken: dict[str, list[float]] = {name: [] for name in names}
         for number in range(rounds + 1):
-            for name, process in processes.items():
+            for name in names if number % 2 else reversed(names):
                 if name not in SLOW or number <= 2:
-                    taken[name].append(process.submit(_take).result())
+                    taken[name].append(processes[name].submit(_take).result())
         return {
             name: Measured(taken[name][1:], *process.submit(_memory).result())
             for name, process in processes.items()

@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from steps.pair import Pair
 from steps.rows import OwnStep, own_task
 
-STEPS, SHOWN = 2, 5
+STEPS, SHOWN_OPERATORS = 2, 5
 # How the names of ranges begin, ours and those of the profiler for optimisers and backward passes.
 PREFIX, OPTIMISER = "vkd: ", "Optimizer."
 NODE = "autograd::engine::evaluate_function: "
@@ -21,7 +21,7 @@ STUDENT, REST = "student", "rest: mixing, label loss, matching, host"
 
 
 def profile_of(pair: Pair) -> dict[str, list[dict[str, Any]]]:
-    """Return the largest ``parts`` and ``operators`` of our step with the teacher's network.
+    """Return all ``parts`` and the largest ``operators`` of our step with the teacher's network.
 
     Each has its ``name``, ``milliseconds`` of a step, its ``share`` of these, and ``faster``: how
     many times as fast the step would be if it were free. On CUDA the time is the device's.
@@ -32,10 +32,11 @@ def profile_of(pair: Pair) -> dict[str, list[dict[str, Any]]]:
     for name, module in pair.parts(task).items():
         _mark(module, PREFIX + name)
     step()
+    steps = 1 if pair.settings.quick else STEPS
     is_cuda = step.accelerator.device.type == "cuda"
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * is_cuda
     with profile(activities=activities) as found:
-        for _ in range(STEPS):
+        for _ in range(steps):
             with record_function(PREFIX + REST):
                 step()
     events = [event for event in found.events() if event.device_type == DeviceType.CPU]
@@ -49,7 +50,10 @@ def profile_of(pair: Pair) -> dict[str, list[dict[str, Any]]]:
             parts[part] += time
             is_range = event.name.startswith((PREFIX, OPTIMISER, NODE))
             operators[f"host ({part})" if is_range else f"{event.name} ({part})"] += time
-    return {"parts": _largest(parts), "operators": _largest(operators)}
+    return {
+        "parts": _largest(parts, len(parts), steps),
+        "operators": _largest(operators, SHOWN_OPERATORS, steps),
+    }
 
 
 def _mark(module: nn.Module, name: str) -> None:
@@ -99,14 +103,14 @@ def _upwards(event: FunctionEvent) -> Iterator[FunctionEvent]:
         around = around.cpu_parent
 
 
-def _largest(times: Counter[str]) -> list[dict[str, Any]]:
+def _largest(times: Counter[str], count: int, steps: int) -> list[dict[str, Any]]:
     total = sum(times.values())
     return [
         {
             "name": name,
-            "milliseconds": round(time / STEPS / 1e3, 2),
+            "milliseconds": round(time / steps / 1e3, 2),
             "share": round(time / total, 4),
             "faster": round(total / (total - time), 3),
         }
-        for name, time in times.most_common(SHOWN)
+        for name, time in times.most_common(count)
     ]

@@ -45,11 +45,16 @@ def ratios(rows: Rows, name: str, *others: str) -> list[float]:
     return [own / sum(parts) for own, *parts in zip(*every, strict=False)]
 
 
-def goals_of(rows: Rows) -> list[Goal]:
-    """Return the goals that the rows of a pair decide."""
+def goals_of(rows: Rows, beside: Rows) -> list[Goal]:
+    """Return the goals that are decided.
+
+    Args:
+        rows: all rows of a pair.
+        beside: the store and the student again, with no other row's process alive.
+    """
     found = []
-    if "store" in rows:
-        found.append(_goal("store / student alone", 1.05, rows, "store", UNIT))
+    if "store" in beside:
+        found.append(_goal("store / student alone", 1.05, beside, "store", UNIT))
     if "network-bfloat16" in rows:
         name = "network in bfloat16 / student alone"
         found.append(_goal(name, 2.0, rows, "network-bfloat16", UNIT))
@@ -69,10 +74,19 @@ def _goal(name: str, bound: float, rows: Rows, row: str, *others: str) -> Goal:
     return Goal(name, median(ratios(rows, row, *others)), bound, is_least=bound == 5.0)
 
 
+def _spread_of(beside: Rows) -> str:
+    times = ratios(beside, "store", UNIT)
+    spread = f"{min(times):.3f} to {max(times):.3f}"
+    return f"The store's goal: {len(times)} rounds of these two rows alone, {spread}."
+
+
 def lines_of(
-    rows: Rows, profile: Mapping[str, list[dict[str, Any]]], left_out: Mapping[str, str]
+    rows: Rows,
+    beside: Rows,
+    profile: Mapping[str, list[dict[str, Any]]],
+    left_out: Mapping[str, str],
 ) -> list[str]:
-    """Return the Markdown of a pair: its rows, goals and profile."""
+    """Return the Markdown of a pair: its rows, goals, see ``goals_of``, and profile."""
     lines = [
         "| step | s | × student alone (least to most) | peak MiB | of it by steps |",
         "| --- | --- | --- | --- | --- |",
@@ -83,10 +97,12 @@ def lines_of(
         memory = f"{row.peak:,.0f} | {row.step:,.0f}"
         lines.append(f"| {LABELS[name]} | {median(row.seconds):.3f} | {spread} | {memory} |")
     lines += ["", "| goal | found | bound | |", "| --- | --- | --- | --- |"]
-    for goal in goals_of(rows):
+    for goal in goals_of(rows, beside):
         bound = f"{'≥' if goal.is_least else '≤'} {goal.bound:g}"
         met = "met" if goal.is_met else "not met"
         lines.append(f"| {goal.name} | {goal.found:.3f} | {bound} | {met} |")
+    if beside:
+        lines += ["", _spread_of(beside)]
     lines += ["", "| cost of ours with the network | ms | share | step without it |"]
     lines.append("| --- | --- | --- | --- |")
     for cost in profile["parts"] + profile["operators"]:

@@ -19,6 +19,7 @@ from vkd.cli.translation import (
     release_bool,
     run_command,
     train_by_flags,
+    without_teacher_weights,
 )
 from vkd.detection.config import DetectionConfig
 from vkd.errors import UserError, nearest
@@ -266,6 +267,7 @@ def run(arguments: list[str]) -> None:
     if _is_true(flags, "eval"):
         if not flags.resume:
             raise UserError("--eval True needs --resume, the weights to evaluate.")
+        values = without_teacher_weights(values, "--distil_model_path")
         print_metrics(evaluate(flags.resume, "vidt-nano-coco", **values))
     else:
         train_by_flags(flags, "vidt-nano-coco", values, vidt_logs, told=("num_classes",))

@@ -77,9 +77,9 @@ def test_a_generator_says_its_classes_and_takes_no_size(gan_run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "expected"),
     [
-        (["out.onnx", "--height", "-1"], 2, "--height must be at least 0, found -1"),
+        (["out.onnx", "--height", "-1"], 2, "--height must be from 0 to 16,384, found -1"),
         (["out.onnx", "--width", "33"], 2, "does not take inputs of (2, 1, 8, 33)"),
-        (["file/out.onnx"], 2, "its folder is a file"),
+        (["file/out.onnx"], 2, "is no folder"),
         (["out.txt"], 2, "must end in .onnx or .pt2"),
         (["file.onnx"], 2, "exists already"),
     ],

@@ -14,7 +14,9 @@ from vkd.api.train import train
 from vkd.errors import UserError
 from vkd.models.checkpoints import read_checkpoint, read_projection
 from vkd.models.training_checkpoint import read_training_checkpoint
-from vkd.training.checkpoint import read_metrics
+from vkd.training.checkpoint import states_of
+from vkd.training.nested import load_nested
+from vkd.training.records import read_metrics
 
 api = sys.modules["vkd.api.train"]
 CHANGES = {
@@ -53,8 +55,7 @@ def went_on(place, run, begun, **more):
 
 
 def optimizer_of(run):
-    (state,) = (run / "checkpoints").iterdir()
-    return torch.load(state / "optimizer.bin", weights_only=True)
+    return load_nested(states_of(run)[-1] / "optimizer-0.safetensors")
 
 
 def test_a_run_goes_on_with_the_next_epoch_and_resumes(place, tmp_path, caplog):
@@ -178,7 +179,6 @@ def test_the_scale_of_gradients_goes_on(place, tmp_path, monkeypatch):
 
     monkeypatch.setattr(api, "make_accelerator", with_scaler)
     went_on(place, tmp_path / "run", begun_of(place))
-    (state,) = (tmp_path / "run" / "checkpoints").iterdir()
-    found = torch.load(state / "scaler.pt", weights_only=True)
+    found = load_nested(states_of(tmp_path / "run")[-1] / "scaler.safetensors")
     # The file had counted one step at this scale; three are new.
     assert (found["scale"], found["_growth_tracker"]) == (1024.0, 4)

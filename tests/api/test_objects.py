@@ -12,7 +12,7 @@ from vkd.methods.catalogue import METHODS, MethodEntry, register_method
 from vkd.methods.method import Method, Signals, Sizes, needed
 from vkd.recipe import read_recipe
 from vkd.teacher import TeacherOutput
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 QUICK = {"epochs": 2, "warmup_epochs": 0, "device": "cpu", "trackers": "", "show": False}
 

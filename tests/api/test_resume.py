@@ -8,7 +8,7 @@ from support.photographs import distilled, write_teacher
 from vkd.api.train import train
 from vkd.errors import UserError
 from vkd.recipe import recipe
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 
 @pytest.fixture

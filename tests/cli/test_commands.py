@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from vkd.cli import main
 from vkd.models import create_model
 from vkd.recipe import read_recipe
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 
 def test_a_run_folder_holds_what_it_should(digits_run):

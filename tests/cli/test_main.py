@@ -57,7 +57,7 @@ MISTAKES = [
     (["eval"], "--checkpoint is required."),
     (["eval", "--checkpoint", "nowhere"], "There is no checkpoint at nowhere."),
     (["report", "nowhere"], "nowhere is not a run folder"),
-    (["demo", "--seeds", "1"], "--seeds must be at least 2, found 1."),
+    (["demo", "--seeds", "1"], "--seeds must be from 2 to 1,000, found 1."),
 ]
 
 
@@ -104,20 +104,10 @@ def test_a_device_that_is_not_there_is_named(capsys, tmp_path):
 def test_help_lists_only_commands_that_work(vkd, capsys):
     commands = re.findall(r"^  (\w+) ", vkd("--help").stdout, re.MULTILINE)
     assert commands == [
-        "demo",
-        "train",
-        "eval",
-        "compare",
-        "predict",
-        "check",
-        "cache",
-        "convert",
-        "export",
-        "report",
-        "recipes",
-        "models",
-        "layers",
-    ]
+        "demo", "init", "train", "eval", "compare", "replay", "predict", "search", "check", "cache",
+        "convert", "export", "bench", "publish", "report", "recipes", "models", "layers",
+        "completion",
+    ]  # fmt: skip
     for command in commands:
         assert main([command, "--help"]) == 0
         assert "usage: vkd" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from support.photographs import CLASSES
 from support.release import deit_file, vidt_file
 from support.release_training import training_file
 from vkd.cli import main
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 NAMES = {"deit": "main_distributed.py", "vidt": "vidt/main.py"}
 
@@ -84,6 +84,7 @@ def test_deit_goes_on_is_killed_resumes_and_evaluates(photographs, deit, tmp_pat
         deit, *arguments, "--eval-student", "--student-ckpt", run / "model.safetensors"
     )
     assert score(evaluated, "accuracy") == pytest.approx(score(done, "accuracy"))
+    assert "--teacher-path has no effect in an evaluation" in evaluated.stderr
 
 
 @pytest.mark.slow

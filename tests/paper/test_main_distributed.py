@@ -12,7 +12,7 @@ from support.commands import PAPER, launch_release, run_release
 from support.photographs import CLASSES, parts
 from vkd.api.evaluate import evaluate
 from vkd.models import create_model
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 
 @pytest.fixture(scope="module")

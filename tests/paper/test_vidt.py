@@ -18,7 +18,7 @@ from vkd.detection.coco import CocoImages
 from vkd.detection.metrics import NAMES, average_precision
 from vkd.detection.postprocess import best_detections, coco_records
 from vkd.detection.transforms import detection_transform
-from vkd.training.checkpoint import read_metrics
+from vkd.training.records import read_metrics
 
 RELEASE = (
     "--method", "vidt", "--backbone_name", "swin_nano", "--batch_size", 2, "--num_workers", 0,

@@ -15,6 +15,8 @@ from vkd.cli import main
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 TESTS = Path(__file__).parents[1]
 PAPER = TESTS.parent / "paper"
+# With which scripts find the tests' packages beside the source.
+SEARCH_PATH = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
 
 
 def run_python(*arguments, cwd=None, **environment):
@@ -32,9 +34,7 @@ def run_process(*arguments, cwd=None):
 def run_processes(*arguments, processes=2):
     """Run a script, or ``-m module ...``, with torchrun and return what it prints."""
     launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}")
-    # Scripts find this package beside the source.
-    paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    done = run_python(*launcher, *arguments, PYTHONPATH=paths)
+    done = run_python(*launcher, *arguments, PYTHONPATH=SEARCH_PATH)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

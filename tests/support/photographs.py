@@ -1,6 +1,7 @@
 """Data sets in ImageNet's layout, of real digits."""
 
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import timm
@@ -13,6 +14,7 @@ from vkd.data.sources import PhotographSource
 from vkd.data.transforms import IMAGENET, evaluation_transform, training_transform
 
 CLASSES, PER_CLASS = 3, 8
+_SEEDS = count()
 SMALL = replace(IMAGENET, size=(32, 32))
 
 
@@ -21,13 +23,13 @@ def write_folder(folder, per_class=PER_CLASS, odd=0):
     digits = load_digits()
     for label in range(CLASSES):
         images = digits.images[digits.target == label]
-        for split, start, count in (
+        for split, start, many in (
             ("train", 0, per_class),
             ("val", per_class, per_class + (odd if label == 0 else 0)),
         ):
             place = folder / split / f"n{label:02d}"
             place.mkdir(parents=True)
-            for index, image in enumerate(images[start : start + count]):
+            for index, image in enumerate(images[start : start + many]):
                 pixels = (image / 16 * 255).astype(np.uint8).repeat(5, 0).repeat(5, 1)
                 Image.fromarray(pixels).convert("RGB").save(place / f"{index}.JPEG")
     return folder
@@ -55,5 +57,6 @@ def distilled(folder):
 
 def write_teacher(folder):
     """Write the weights of a teacher that was never trained, other ones at each call."""
+    torch.manual_seed(next(_SEEDS))
     network = timm.create_model("resnet10t", num_classes=CLASSES)
     torch.save(network.state_dict(), folder / "teacher.pth")

@@ -3,6 +3,7 @@
 Each part leaves files in the folder, which a test compares with one process's.
 """
 
+import shutil
 import sys
 from dataclasses import replace
 from functools import partial
@@ -16,11 +17,12 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 import vkd
+from support import spoilt
 from support.gan import small_gan
 from vkd.api.cache import cache
 from vkd.api.train import end_processes, train
 from vkd.classification.task import ClassificationTask
-from vkd.errors import UserError
+from vkd.errors import RunError, UserError
 from vkd.methods.crd import CRD
 from vkd.methods.method import Signals, Sizes
 from vkd.precision import AS_AROUND, FLOAT32, Precision
@@ -195,8 +197,10 @@ def precisions(folder, rank):
 
 
 def sharded(config):
-    """The accelerator of a config, made to shard, which accelerate does on GPUs only."""
+    """The accelerator of a config, made to shard, which accelerate does by itself on GPUs only."""
     accelerator = plain_accelerator(config)
+    # Each new look at the state copies the processes' type over that of the accelerator.
+    PartialState().distributed_type = DistributedType.FSDP
     accelerator.state.distributed_type = DistributedType.FSDP
     accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2, auto_wrap_policy="no_wrap"
@@ -204,7 +208,65 @@ def sharded(config):
     return accelerator
 
 
+def shards(folder, teacher, rank):
+    """Train sharded weights, and resume the run from its middle; keep how they were held."""
+    from vkd.api import train as train_module
+
+    held, original = [], trainer.Trainer.fit
+
+    def fit(self, resume=False):
+        parameters = list(self.modules[0].parameters())
+        kinds = sorted({type(parameter).__name__ for parameter in parameters})
+        mine = sum(parameter.to_local().numel() for parameter in parameters)
+        whole = sum(parameter.numel() for parameter in parameters)
+        held.append([str(self.accelerator.distributed_type), kinds, mine, whole])
+        return original(self, resume)
+
+    trainer.Trainer.fit, train_module.make_accelerator = fit, sharded
+    config = replace(even_training(teacher, 32), checkpoint_every=10)
+    train(config, folder / "sharded", show=False)
+    if rank == 0:
+        shutil.copytree(folder / "sharded", folder / "sharded-resumed")
+        shutil.rmtree(folder / "sharded-resumed" / "checkpoints" / "epoch-00020")
+    PartialState().wait_for_everyone()
+    train(config, folder / "sharded-resumed", resume=True, show=False)
+    trainer.Trainer.fit = original
+    torch.save(held, folder / f"shards-{rank}.pt")
+
+
 plain_accelerator = trainer.make_accelerator
+
+
+def even_embedding(teacher, batch_size, accumulation=1):
+    """The same for an embedding; its student's embedding are ten numbers."""
+    return recipe(
+        "digits-embedding", student="plain_vit", teacher_checkpoint=str(teacher),
+        batch_size=batch_size, accumulation=accumulation, epochs=5, warmup_epochs=0,
+        optimizer="sgd", lr=0.05, lr_reference_batch=64, train_fraction=64 / 718, device="cpu",
+        trackers="", checkpoint_every=5, evaluate_every=5, feature_weight=50.0,
+    )  # fmt: skip
+
+
+def failures(folder, rank):
+    """Skip, stop and go on by the spoilt picture of one process alone, and keep what each has."""
+    found, original = {}, trainer.Trainer.evaluate
+
+    def evaluate(self):
+        state = self.accelerator.unwrap_model(self.modules[0]).state_dict()
+        found["weights"] = {name: part.clone() for name, part in state.items()}
+        return original(self)
+
+    trainer.Trainer.evaluate = evaluate
+    shared = {"batch_size": 16, "accumulation": 2, "epochs": 3}
+    config, objects = spoilt.classification(None, on_failure="skip", **shared)
+    train(config, folder / "spoilt-skip", show=False, **objects)
+    trainer.Trainer.evaluate = original
+    config, objects = spoilt.classification(None, **shared)
+    try:
+        train(config, folder / "spoilt-stop", show=False, **objects)
+    except RunError as error:
+        found["error"] = str(error)
+    torch.save(found, folder / f"spoilt-{rank}.pt")
 
 
 def main(folder, teacher):
@@ -220,17 +282,14 @@ def main(folder, teacher):
         train(replace(config, channels_last=last), folder / name, show=False)
     buffers(folder, rank)
     idle_parameters(folder, rank)
+    failures(folder, rank)
     cache(stored(teacher), folder / "store", views=1, show=False)
     mixed(folder, teacher, rank)
     train(even_training(teacher, 32), folder / "two", show=False)
+    train(even_embedding(teacher, 32), folder / "embedding", show=False)
     gan = small_gan(teacher_checkpoint=teacher, extractor_checkpoint=teacher, epochs=1, samples=100)
     train(gan, folder / "gan", show=False)
-    # Saving sharded state takes GPUs as well, and is left out.
-    trainer.save_state = lambda *_: None
-    from vkd.api import train as train_module
-
-    train_module.make_accelerator = sharded
-    train(even_training(teacher, 32), folder / "sharded", show=False)
+    shards(folder, teacher, rank)
     end_processes()
 
 
