@@ -1,6 +1,7 @@
 """What goes wrong while batches are read is one sentence, with and without workers."""
 
 import re
+import time
 
 import pytest
 import torch
@@ -114,6 +115,49 @@ def test_a_worker_that_ends_is_a_sentence(tmp_path, end, told):
     assert "fewer workers" in line
     assert len(line) <= 300
     assert done.returncode == 1
+
+
+BROKEN = """
+import os, signal, sys, threading
+import torch
+from torch import multiprocessing
+from torch.utils.data import DataLoader
+from vkd.cli.command import report_error
+from vkd.training.reading import read
+
+class Broken:
+    def __iter__(self):
+        self.batches = iter(DataLoader(torch.zeros(9), num_workers=1))
+        yield next(self.batches)
+        worker = multiprocessing.active_children()[0].pid
+        threading.Timer({seconds}, os.kill, (worker, signal.SIGKILL)).start()
+        raise {error}
+
+try:
+    list(read(Broken()))
+except Exception as error:
+    sys.exit(report_error("vkd", error))
+"""
+
+
+@pytest.mark.parametrize("error", ["ConnectionResetError(104, 'reset')", "EOFError()"])
+def test_a_connection_that_breaks_before_the_worker_ends_is_the_workers_end(error):
+    done = run_python("-c", BROKEN.format(error=error, seconds=0.5))
+    assert "loads data ended by itself (pid" in done.stderr, done.stderr
+    assert "killed by a signal: Killed" in done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_data_set_whose_own_connection_breaks_is_told_at_once(workers):
+    batches = read(
+        DataLoader(Failing(raising(ConnectionResetError("gone"))), 2, num_workers=workers)
+    )
+    next(batches)
+    start = time.monotonic()
+    with pytest.raises(RunError, match="could not be read: ConnectionResetError: gone"):
+        list(batches)
+    assert time.monotonic() - start < 4
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -4,9 +4,12 @@ import errno
 import os
 import re
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar, runtime_checkable
+
+from torch import multiprocessing
 
 from vkd.errors import RunError, UserError
 
@@ -17,6 +20,8 @@ _RAISED = "DataLoader worker process"
 _LOST = ("DataLoader worker (pid", "Pin memory thread exited")
 _OWN = {f"vkd.errors.{kind}": UserError for kind in ("UserError", "FieldError")}
 _LONGEST = 200
+# What the system takes at most to tell of the end of a process.
+_SECONDS_TO_END = 5
 # How C's library names a full disk, which for workers is the machine's shared memory.
 _FULL = os.strerror(errno.ENOSPC)
 _SHARED = ("</torch_", "shared memory", "shm_open")
@@ -46,7 +51,7 @@ def read(batches: Iterable[Batch]) -> Iterator[Batch]:
         except StopIteration:
             return
         except Exception as error:
-            told = _told(error)
+            told = _told(_of_a_worker(error))
             raise told from (None if told is error else error)
         yield batch
 
@@ -73,6 +78,21 @@ def watching_workers() -> Iterator[None]:
         if not _is_about_a_lost_worker(error):
             raise
         raise _told(error) from error
+
+
+def _of_a_worker(error: Exception) -> Exception:
+    """Return why a worker no longer answers; any other error as it is.
+
+    Its connection breaks a moment before the system tells of its end, which torch raises from
+    wherever this process then is.
+    """
+    is_broken = isinstance(error, (ConnectionError, EOFError)) and not _raised(error)[0]
+    if is_broken and multiprocessing.active_children():
+        try:
+            time.sleep(_SECONDS_TO_END)
+        except RuntimeError as end:
+            return end
+    return error
 
 
 def _told(error: Exception) -> Exception:
