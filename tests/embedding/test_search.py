@@ -157,6 +157,55 @@ def test_the_command_prints_lines_and_draws(run, digits, tmp_path, vkd):
     assert "exists already" in vkd(*arguments, "--output", sheet).stderr
 
 
+@pytest.fixture
+def borrowed(run, digits, tmp_path):
+    """A folder with an index that names a picture beside it, a link and two from elsewhere."""
+    folder, elsewhere = tmp_path / "borrowed", tmp_path / "private"
+    for place in (folder, elsewhere):
+        place.mkdir()
+        Image.new("L", (8, 8), 128).save(place / "own.png")
+    (folder / "link.png").symlink_to(elsewhere / "own.png")
+    names = [folder / "own.png", folder / "link.png", elsewhere / "own.png"]
+    names.append(f"{folder}/../private/own.png")
+    np.save(folder / "index.npy", np.random.default_rng(0).normal(size=(4, 32)).astype(np.float32))
+    (folder / "index.names.json").write_text(json.dumps([str(name) for name in names]))
+    return folder / "index.npy", elsewhere
+
+
+def searched(run, digits, index, page, **options):
+    vkd.search(run, [digits / "queries" / "30.png"], index, output=page, **options)
+    text = page.read_text()
+    return len(re.findall('alt="[^"]*which is not opened', text)), text.count("<img")
+
+
+def test_an_index_opens_no_pictures_outside_of_its_folder(run, digits, borrowed, tmp_path, caplog):
+    index, elsewhere = borrowed
+    assert searched(run, digits, index, tmp_path / "page.html") == (3, 5)
+    assert "not opened, as they lie outside of the folders of the index: 3" in caplog.text
+    asked = searched(run, digits, index, tmp_path / "asked.html", image_folder=elsewhere)
+    assert asked == (0, 5)  # the link by what it leads to
+
+
+def test_an_index_opens_pictures_below_the_current_folder(
+    run, digits, borrowed, tmp_path, monkeypatch
+):
+    index, elsewhere = borrowed
+    monkeypatch.chdir(elsewhere)
+    assert searched(run, digits, index, tmp_path / "page.html") == (0, 5)
+
+
+def test_a_folder_for_nothing_is_refused(run, digits, borrowed, tmp_path):
+    index, elsewhere = borrowed
+    query, page = [digits / "queries" / "30.png"], tmp_path / "page.html"
+    for rest, where, text in [
+        ({"output": page, "image_folder": tmp_path / "no"}, index, "is no folder"),
+        ({"output": page, "image_folder": elsewhere}, digits / "index", "has no effect unless"),
+        ({"image_folder": elsewhere}, index, "has no effect without output"),
+    ]:
+        with pytest.raises(UserError, match=f"image_folder {text}"):
+            vkd.search(run, query, where, **rest)
+
+
 def test_bad_input_is_one_sentence(run, digits, digits_teacher, tmp_path, vkd):
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.png").write_text("no picture")

@@ -24,6 +24,12 @@ def search(arguments: list[str]) -> None:
     add("--checkpoint", required=True, help="weights file or run folder of an embedding")
     add("--recipe", default="", help="where the checkpoint does not name its own")
     add("--output", default="", help="new .html or .png file of queries with their neighbours")
+    add(
+        "--image-folder",
+        default="",
+        help="of the pictures that an index file names, where they "
+        "lie neither below the file's folder nor below the current one and are to be drawn",
+    )
     add_option_flags(parser, kinds)
     flags = parser.parse_args(arguments)
     from vkd.api.search import each_neighbour
@@ -32,8 +38,9 @@ def search(arguments: list[str]) -> None:
     index = options.pop("index", "")
     answered, bad = set(), 0
     for record in each_neighbour(
-        flags.checkpoint, flags.queries, index, flags.recipe, output=flags.output, **options
-    ):
+        flags.checkpoint, flags.queries, index, flags.recipe,
+        output=flags.output, image_folder=flags.image_folder, **options,
+    ):  # fmt: skip
         if "error" in record:
             bad += 1
             print(plain(f"vkd: {record['error']}"), file=sys.stderr)

@@ -1,7 +1,7 @@
 """Queries drawn with their nearest pictures: an HTML page that needs no other file, or a PNG."""
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,15 +38,21 @@ def check_target(file: Path) -> None:
     check_new_file(file, "output")
 
 
-def write_neighbours(records: Iterable[Mapping[str, Any]], title: str, file: Path) -> None:
+def write_neighbours(
+    records: Iterable[Mapping[str, Any]],
+    title: str,
+    file: Path,
+    may_open: Callable[[str], bool] = lambda image: True,
+) -> None:
     """Draw what a search found into a new file.
 
-    Pictures that cannot be opened any more are shown by name, and their number is said.
+    Pictures that cannot or may not be opened are shown by name, and their number is said.
 
     Args:
         records: as ``vkd.search`` returns them; those with an ``error`` are left out.
         title: of the page.
         file: ``.html`` or ``.png``.
+        may_open: whether an ``image`` of the index may be opened.
     """
     found: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
@@ -57,7 +63,7 @@ def write_neighbours(records: Iterable[Mapping[str, Any]], title: str, file: Pat
         cut = f"the first {MOST_QUERIES} of {len(found):,} queries"
         say(file, [f"draws {cut}"])
         lead += f" These are {cut}."
-    rows = _rows(dict(list(found.items())[:MOST_QUERIES]), file)
+    rows = _rows(dict(list(found.items())[:MOST_QUERIES]), file, may_open)
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix == ".html":
         pictures = [[_shown(drawn) for drawn in row] for row in rows]
@@ -68,19 +74,25 @@ def write_neighbours(records: Iterable[Mapping[str, Any]], title: str, file: Pat
     save_png(_sheet(rows), file)
 
 
-def _rows(found: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> list[list[Drawn]]:
+def _rows(
+    found: Mapping[str, Sequence[Mapping[str, Any]]], file: Path, may_open: Callable[[str], bool]
+) -> list[list[Drawn]]:
     """A row for each query: itself, and its neighbours."""
-    names = dict.fromkeys([*found, *(near["image"] for each in found.values() for near in each)])
-    pictures = {name: _small(name) for name in names}
+    near = dict.fromkeys(one["image"] for each in found.values() for one in each)
+    barred = [name for name in near if name not in found and not may_open(name)]
+    pictures = dict.fromkeys(barred)
+    pictures |= {name: _small(name) for name in (*found, *near) if name not in pictures}
     missing = [name for name, picture in pictures.items() if picture is None]
-    if missing:
-        more = ", ..." if len(missing) > 1 else ""
-        say(file, [f"pictures that cannot be opened: {len(missing)} ({missing[0]}{more})"])
+    _say_missing(file, [name for name in missing if name not in barred], "that cannot be opened")
+    _say_missing(
+        file, barred, "that are not opened, as they lie outside of the folders of the index"
+    )
 
     def drawn(name: str, words: str) -> Drawn:
         picture = pictures[name]
         if picture is None:
-            return Drawn(_placeholder(), f"{words}, which cannot be opened", name)
+            reason = "is not opened" if name in barred else "cannot be opened"
+            return Drawn(_placeholder(reason), f"{words}, which {reason}", name)
         return Drawn(picture, words, name)
 
     return [
@@ -90,6 +102,12 @@ def _rows(found: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> list[
         ]
         for query, near in found.items()
     ]
+
+
+def _say_missing(file: Path, names: Sequence[str], what: str) -> None:
+    if names:
+        more = ", ..." if len(names) > 1 else ""
+        say(file, [f"pictures {what}: {len(names)} ({names[0]}{more})"])
 
 
 def _small(name: str) -> Image.Image | None:
@@ -102,9 +120,9 @@ def _small(name: str) -> Image.Image | None:
     return picture
 
 
-def _placeholder() -> Image.Image:
+def _placeholder(reason: str) -> Image.Image:
     image = Image.new("RGB", (_SIDE, _SIDE), "#eef0f3")
-    ImageDraw.Draw(image).text((24, 72), "cannot be opened", fill=_INK)
+    ImageDraw.Draw(image).text((24, 72), reason, fill=_INK)
     return image
 
 
