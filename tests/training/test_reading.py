@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from support.commands import run_python
 from vkd.api.train import train
 from vkd.data.images import loader, splits_of
+from vkd.data.workers import loader_of
 from vkd.errors import FieldError, RunError, UserError
 from vkd.training.reading import read, watching_workers
 
@@ -58,7 +59,7 @@ def chained():
     ],
 )  # fmt: skip
 def test_an_error_of_the_data_is_the_same_sentence_everywhere(fail, kind, text, workers):
-    batches = read(DataLoader(Failing(fail), 2, num_workers=workers))
+    batches = read(loader_of(Failing(fail), 2, workers=workers))
     next(batches)
     with pytest.raises(kind) as error:
         list(batches)
@@ -67,7 +68,7 @@ def test_an_error_of_the_data_is_the_same_sentence_everywhere(fail, kind, text, 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_long_error_is_cut_in_its_middle(workers):
-    batches = DataLoader(Failing(raising(OSError("x" * 5000 + " end"))), 2, num_workers=workers)
+    batches = loader_of(Failing(raising(OSError("x" * 5000 + " end"))), 2, workers=workers)
     with pytest.raises(RunError, match=r"OSError: x+ \.\.\. x+ end$") as error:
         list(read(batches))
     assert len(str(error.value)) <= 300
@@ -125,16 +126,16 @@ from torch.utils.data import DataLoader
 from vkd.cli.command import report_error
 from vkd.training.reading import read
 
-class Broken:
+class Broken(DataLoader):
     def __iter__(self):
-        self.batches = iter(DataLoader(torch.zeros(9), num_workers=1))
-        yield next(self.batches)
+        batches = super().__iter__()
+        yield next(batches)
         worker = multiprocessing.active_children()[0].pid
         threading.Timer({seconds}, os.kill, (worker, signal.SIGKILL)).start()
         raise {error}
 
 try:
-    list(read(Broken()))
+    list(read(Broken(torch.zeros(9), num_workers=1)))
 except Exception as error:
     sys.exit(report_error("vkd", error))
 """
@@ -150,9 +151,7 @@ def test_a_connection_that_breaks_before_the_worker_ends_is_the_workers_end(erro
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_data_set_whose_own_connection_breaks_is_told_at_once(workers):
-    batches = read(
-        DataLoader(Failing(raising(ConnectionResetError("gone"))), 2, num_workers=workers)
-    )
+    batches = read(loader_of(Failing(raising(ConnectionResetError("gone"))), 2, workers=workers))
     next(batches)
     start = time.monotonic()
     with pytest.raises(RunError, match="could not be read: ConnectionResetError: gone"):
@@ -170,7 +169,7 @@ def test_a_data_set_whose_own_connection_breaks_is_told_at_once(workers):
 )
 def test_full_shared_memory_is_a_sentence(text, workers):
     # As torch words it where the memory that batches are handed over in is full.
-    batches = read(DataLoader(Failing(raising(RuntimeError(text))), 2, num_workers=workers))
+    batches = read(loader_of(Failing(raising(RuntimeError(text))), 2, workers=workers))
     with pytest.raises(RunError, match=r"/dev/shm\) is full.*--shm-size") as error:
         list(batches)
     assert len(str(error.value)) <= 300

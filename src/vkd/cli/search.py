@@ -27,8 +27,8 @@ def search(arguments: list[str]) -> None:
     add(
         "--image-folder",
         default="",
-        help="of the pictures that an index file names, where they "
-        "lie neither below the file's folder nor below the current one and are to be drawn",
+        help="folder of the pictures that an index file names, to draw them; those below the "
+        "file's folder or the current one are drawn without it",
     )
     add_option_flags(parser, kinds)
     flags = parser.parse_args(arguments)

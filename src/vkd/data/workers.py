@@ -13,8 +13,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from accelerate.data_loader import DataLoaderAdapter
 from torch import multiprocessing
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from vkd.notes import say
 
@@ -96,6 +98,18 @@ class Repeats(Sampler[int]):
         for index in self.sampler:
             yield index + times[index] * self.count
             times[index] += 1
+
+
+def end_workers(loader: Any) -> None:
+    """End the processes that load data for a loader, if it has any; they start again when asked.
+
+    torch ends them itself when it deletes their iterator; but of one in a reference cycle, as
+    every traceback makes, the queues are closed first, and torch waits in vain for 5 s.
+    """
+    own = loader.base_dataloader if isinstance(loader, DataLoaderAdapter) else loader
+    if isinstance(own, DataLoader) and isinstance(own._iterator, _MultiProcessingDataLoaderIter):
+        own._iterator._shutdown_workers()
+        own._iterator = None
 
 
 @contextmanager

@@ -7,10 +7,11 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from torch import multiprocessing
+from torch.utils.data import DataLoader
 
+from vkd.data.workers import end_workers
 from vkd.errors import RunError, UserError
 
 Batch = TypeVar("Batch")
@@ -51,7 +52,8 @@ def read(batches: Iterable[Batch]) -> Iterator[Batch]:
         except StopIteration:
             return
         except Exception as error:
-            told = _told(_of_a_worker(error))
+            told = _told(_of_a_worker(error, batches))
+            end_workers(batches)
             raise told from (None if told is error else error)
         yield batch
 
@@ -70,24 +72,32 @@ def draw(dataset: object, seed: int, epoch: int) -> None:
 
 
 @contextmanager
-def watching_workers() -> Iterator[None]:
-    """Tell a worker's death in a sentence, wherever torch's signal handler raises it."""
+def watching_workers(*loaders: Iterable[Any]) -> Iterator[None]:
+    """Tell a worker's death in a sentence, wherever torch's signal handler raises it.
+
+    Args:
+        *loaders: whose workers end with the context. Where an error kept them, torch would wait
+            for seconds until each of them ends.
+    """
     try:
         yield
     except RuntimeError as error:
         if not _is_about_a_lost_worker(error):
             raise
         raise _told(error) from error
+    finally:
+        for loader in loaders:
+            end_workers(loader)
 
 
-def _of_a_worker(error: Exception) -> Exception:
+def _of_a_worker(error: Exception, batches: Iterable[Any]) -> Exception:
     """Return why a worker no longer answers; any other error as it is.
 
     Its connection breaks a moment before the system tells of its end, which torch raises from
     wherever this process then is.
     """
     is_broken = isinstance(error, (ConnectionError, EOFError)) and not _raised(error)[0]
-    if is_broken and multiprocessing.active_children():
+    if is_broken and isinstance(batches, DataLoader) and batches.num_workers:
         try:
             time.sleep(_SECONDS_TO_END)
         except RuntimeError as end:

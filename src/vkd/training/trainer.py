@@ -3,8 +3,10 @@
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from time import monotonic
@@ -164,7 +166,6 @@ class Trainer:
         updates, processes = epoch * self.updates_per_epoch, self.accelerator.num_processes
         return Progress(epoch=epoch, updates=updates, processes=processes)
 
-    @watching_workers()
     def fit(self, resume: bool = False) -> dict[str, float]:
         """Train to the last epoch and return the validation metrics of the final weights.
 
@@ -176,7 +177,7 @@ class Trainer:
             RunError: when it would have to go back once more; the last checkpoint stays.
             Stopped: when a signal has ended the run, which has saved a checkpoint.
         """
-        with self._stops.heeded():
+        with self._workers(), self._stops.heeded():
             progress = self._resumed() if resume else self._progress()
             self._step_schedules(progress)
             if not progress.updates:
@@ -187,6 +188,9 @@ class Trainer:
                 while progress.epoch < self.config.epochs:
                     progress, metrics = self._epoch(progress, log)
             return metrics or self.evaluate()
+
+    def _workers(self) -> AbstractContextManager[None]:
+        return watching_workers(self.train_batches, self.validation_batches)
 
     def _epoch(self, progress: Progress, log: RunLog) -> tuple[Progress, dict[str, float]]:
         """Train for an epoch, or what is left of it; return the progress and metrics if any."""
@@ -278,22 +282,21 @@ class Trainer:
         Yields:
             After each step the seconds that it waited for its batch. On a GPU it may still run.
         """
-        progress = self._progress()
         for module in self.modules:
             module.train()
+        with self._workers():
+            yield from islice(self._steps_waited_for(), count)
+
+    def _steps_waited_for(self) -> Iterator[float]:
+        progress = self._progress()
         while True:
             self._begin_epoch(progress)
             waited = 0.0
-            for batch in self._recorder.timed(
-                moved(read(self.train_batches), self.accelerator.device)
-            ):
+            for batch in self._recorder.timed(self._batches_after(0)):
                 self._train_step(batch, progress)
                 progress.updates += self.accelerator.sync_gradients
                 yield self._recorder.epoch.waited - waited
                 waited = self._recorder.epoch.waited
-                count -= 1
-                if not count:
-                    return
             progress.epoch += 1
 
     def find_failure(self, update: int) -> None:
@@ -311,9 +314,10 @@ class Trainer:
         self._guard.is_exact = True
         log = self._run_log(progress, is_written=False)
         try:
-            while progress.updates < update:
-                self._train_epoch(progress, log, saves=False)
-                progress.epoch, progress.batch = progress.epoch + 1, 0
+            with self._workers():
+                while progress.updates < update:
+                    self._train_epoch(progress, log, saves=False)
+                    progress.epoch, progress.batch = progress.epoch + 1, 0
         except StepError:
             return
         raise RunError(
