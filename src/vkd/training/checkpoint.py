@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 
 from vkd.errors import RunError, UserError
 from vkd.files import PARTIAL, read_json, whole_folder, write_json
+from vkd.json_values import as_damaged, entries, finite, whole
 from vkd.partials import new_partial
 from vkd.training.state import RunState
 
@@ -270,15 +271,20 @@ def load_state(accelerator: Accelerator, folder: Path, state: RunState) -> Loade
 
 def _read_progress(file: Path) -> Progress:
     saved = read_json(file)
-    known = {item.name: saved[item.name] for item in fields(Progress) if item.name in saved}
-    progress = Progress(**known)
-    counts = (progress.epoch, progress.batch, progress.updates, progress.rollbacks)
-    is_whole = known.keys() >= {item.name for item in fields(Progress)} and all(
-        isinstance(values, dict) for values in (progress.best, progress.task)
-    )
-    if not is_whole or not all(type(count) is int and count >= 0 for count in counts):
-        raise UserError(f"{file} does not say the epoch and updates of its checkpoint.")
-    return progress
+    with as_damaged(file):
+        return Progress(
+            **{name: whole(saved[name]) for name in ("epoch", "batch", "updates", "rollbacks")},
+            processes=whole(saved["processes"], 1),
+            best=_numbers(saved["best"]),
+            task=_numbers(saved["task"]),
+        )
+
+
+def _numbers(saved: Any) -> dict[str, float]:
+    """Numbers by name, whole ones as such."""
+    for value in entries(saved, dict).values():
+        finite(value)
+    return saved
 
 
 def write_rollback(folder: Path, progress: Progress) -> None:
@@ -297,10 +303,8 @@ def _read_rollback(folder: Path, name: str) -> tuple[int, dict[str, float]] | No
     found = read_json(file)
     if found.get("state") != name:
         return None
-    rollbacks, task = found.get("rollbacks"), found.get("task")
-    if type(rollbacks) is not int or not isinstance(task, dict):
-        raise UserError(f"{file} is damaged: it does not say how often the run went back.")
-    return rollbacks, task
+    with as_damaged(file):
+        return whole(found["rollbacks"]), _numbers(found["task"])
 
 
 def _place(name: str) -> tuple[int, int]:

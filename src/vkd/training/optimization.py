@@ -1,6 +1,8 @@
 """Optimisers and schedules, by timm."""
 
 import inspect
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from timm.optim import (
 )
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
-from torch import nn
+from torch import Tensor, nn
 
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError, nearest
@@ -31,14 +33,56 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     Args:
         optimizer: to load into; may be accelerate's.
         state: of ``optimizer.state_dict()``.
+
+    Raises:
+        ValueError: if it is of another optimiser, or no such state.
     """
+    names = [set(group) for group in optimizer.param_groups]
+    _check_settings(optimizer.param_groups, state["param_groups"])
+    _check_moments(state["state"])
     optimizer.load_state_dict(state)
+    missing = set().union(*map(set.difference, names, map(set, optimizer.param_groups)))
+    if missing:
+        raise ValueError(f"it lacks the setting {min(missing)}")
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             own = optimizer.state.get(parameter, {})
             for name, value in own.items():
-                if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
                     own[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _check_settings(own: Sequence[Mapping[str, Any]], saved: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ``ValueError`` for a saved setting of another kind than the optimiser's own."""
+    for ours, theirs in zip(own, saved, strict=True):
+        # Of the weights there are numbers in a saved one.
+        for name in (ours.keys() & theirs.keys()) - {"params"}:
+            if not _is_alike(ours[name], theirs[name]):
+                kinds = [type(group[name]).__name__ for group in (theirs, ours)]
+                raise ValueError(f"{name} is a {kinds[0]}, not a {kinds[1]}")
+
+
+def _is_alike(ours: Any, theirs: Any) -> bool:
+    if type(ours) in (int, float):
+        return type(theirs) in (int, float) and math.isfinite(theirs)
+    if isinstance(ours, tuple | list):
+        return (
+            isinstance(theirs, tuple | list)
+            and len(ours) == len(theirs)
+            and all(map(_is_alike, ours, theirs))
+        )
+    # A choice that a device may make, such as whether a step is fused.
+    is_choice = ours is None or isinstance(ours, bool)
+    return theirs is None or isinstance(theirs, bool) if is_choice else type(ours) is type(theirs)
+
+
+def _check_moments(state: Mapping[int, Mapping[str, Any]]) -> None:
+    """Raise ``ValueError`` if what is remembered of a weight is a tensor for some of them alone."""
+    kinds: dict[str, bool] = {}
+    for moments in state.values():
+        for name, value in moments.items():
+            if kinds.setdefault(name, isinstance(value, Tensor)) != isinstance(value, Tensor):
+                raise ValueError(f"{name} is no tensor for every weight")
 
 
 def check_training(config: TrainingConfig) -> None:
