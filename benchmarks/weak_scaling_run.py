@@ -20,9 +20,10 @@ import vkd
 from vkd.detection import canvases
 from vkd.recipe import recipe
 from vkd.tasks import task_of
+from vkd.training.accelerator import make_accelerator
 from vkd.training.spec import resolve
 from vkd.training.task import Objects, Task
-from vkd.training.trainer import Trainer, make_accelerator
+from vkd.training.trainer import Trainer
 
 EPOCHS, TIMED = 2, 10
 CANVASES = {"train": 160, "validation": 10, "test": 10}

@@ -16,7 +16,7 @@ import torch
 
 from steps.pair import Pair, Step
 from steps.rows import ROWS
-from vkd.training.trainer import make_accelerator
+from vkd.training.accelerator import make_accelerator
 
 # A server that has imported what is slow to import, from which processes are forked.
 CONTEXT = multiprocessing.get_context("forkserver")

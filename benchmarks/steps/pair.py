@@ -11,8 +11,8 @@ from torch import nn
 
 from vkd.config import TrainingConfig
 from vkd.recipe import recipe
+from vkd.training.accelerator import make_accelerator
 from vkd.training.task import Objects, Task, TrainingModule
-from vkd.training.trainer import make_accelerator
 
 Step = Callable[[], Any]
 

@@ -14,7 +14,7 @@ from steps.classification import CLASSES, ClassificationPair
 from steps.pair import Pair, Step
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.task import create_student
-from vkd.training.trainer import make_accelerator
+from vkd.training.accelerator import make_accelerator
 
 # timm's own students, whose stem is one convolution where the paper's has four.
 PLAIN = {

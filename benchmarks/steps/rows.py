@@ -12,9 +12,9 @@ from steps.pair import Pair, Step
 from vkd import OrthogonalProjection
 from vkd.config import TrainingConfig
 from vkd.loss import FeatureLoss
+from vkd.training.accelerator import make_accelerator
 from vkd.training.optimization import create_optimizer
 from vkd.training.task import Task
-from vkd.training.trainer import make_accelerator
 
 IN_FLOAT32: dict[str, Any] = {"teacher_precision": "float32"}
 

@@ -49,7 +49,13 @@ def run(accelerator, tmp_path_factory):
     # accelerate's own wraps torch's.
     state = RunState(accelerator, [module], [accelerator.prepare(optimizer)], average)
     progress = Progress(
-        3, 2, 14, best={"epoch": 2, "value": 0.5}, task={"threshold": 0.1}, rollbacks=1
+        3,
+        2,
+        14,
+        best={"epoch": 2, "value": 0.5},
+        task={"threshold": 0.1},
+        rollbacks=1,
+        skipped={"left_out": [1, 0], "overflows": [0, 2]},
     )
     save_state(accelerator, folder, progress, state, sums={"loss": torch.ones(2)})
     write_rollback(folder, progress)
@@ -192,6 +198,8 @@ def progress_with(**changes):
     [
         ("progress.json", progress_with(rollbacks=10**400)),
         ("progress.json", progress_with(processes=0)),
+        ("progress.json", progress_with(skipped={"left_out": [1.5], "overflows": []})),
+        ("progress.json", progress_with(skipped={"left_out": []})),
         ("progress.json", progress_with(processes="2")),
         ("progress.json", progress_with(best={"epoch": 2, "value": {}})),
         ("progress.json", progress_with(task={"threshold": float("nan")})),

@@ -30,6 +30,7 @@ from vkd.recipe import recipe
 from vkd.store import fitting
 from vkd.store.description import StoreDescription
 from vkd.training import precision, trainer
+from vkd.training.accelerator import make_accelerator
 from vkd.training.processes import leave_equal_buffers, share_buffers
 
 
@@ -72,7 +73,7 @@ def mixed(folder, teacher, rank):
     """Fill a store of mixed images together, and keep what each process sees of its epochs."""
     config = mixed_store(teacher, folder / "mixed-store")
     cache(config, folder / "mixed-store", views=2, show=False)
-    accelerator = trainer.make_accelerator(config)
+    accelerator = make_accelerator(config)
     batches = accelerator.prepare(ClassificationTask(config).train_loader())
     for epoch in (0, 1):
         batches.set_epoch(epoch)
@@ -234,7 +235,7 @@ def shards(folder, teacher, rank):
     torch.save(held, folder / f"shards-{rank}.pt")
 
 
-plain_accelerator = trainer.make_accelerator
+plain_accelerator = make_accelerator
 
 
 def even_embedding(teacher, batch_size, accumulation=1):

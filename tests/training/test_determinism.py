@@ -15,9 +15,9 @@ from vkd.models.vidt import deformable_attention
 from vkd.precision import AS_AROUND, FLOAT32
 from vkd.recipe import recipe
 from vkd.training import precision
+from vkd.training.accelerator import make_accelerator
 from vkd.training.determinism import settle_determinism
 from vkd.training.precision import settle_precision
-from vkd.training.trainer import make_accelerator
 
 # Threads that spin would take the cores of other tests.
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}

@@ -23,6 +23,10 @@ from vkd.training.records import read_metrics, read_records
 from vkd.training.trackers import Trackers
 
 
+class Killed(BaseException):
+    """Ends a run where nothing may catch it."""
+
+
 @pytest.fixture
 def spoilt(monkeypatch):
     with spoilt_canvas(monkeypatch):
@@ -101,6 +105,26 @@ def test_a_run_skips_no_more_than_so_many_in_a_row(digits_teacher, tmp_path):
     with pytest.raises(RunError, match=text):
         train(config, tmp_path / "run", show=False, **objects)
     assert len(kept_failures(tmp_path / "run")) == 10
+
+
+def test_updates_in_a_row_are_counted_across_a_kill(digits_teacher, tmp_path, monkeypatch):
+    config, objects = classification(
+        digits_teacher, on_failure="skip", epochs=1, batch_size=8, checkpoint_every_steps=4
+    )
+    objects["data"].train.images[:] = torch.nan
+    original = Guard.begin
+
+    def begin(guard, step, batch, epoch, updates):
+        if updates == 13:
+            raise Killed
+        original(guard, step, batch, epoch, updates)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Guard, "begin", begin)
+        with pytest.raises(Killed):
+            train(config, tmp_path / "run", show=False, **objects)
+    with pytest.raises(RunError, match=f"is nan at update {MOST_SKIPPED + 1} .* in a row"):
+        train(config, tmp_path / "run", resume=True, show=False, **objects)
 
 
 def test_a_spoilt_batch_leaves_out_its_whole_accumulated_update(digits_teacher, tmp_path):
@@ -334,6 +358,30 @@ def test_gradients_that_overflow_are_counted_and_fail_after_so_many(
     config, _ = classification(digits_teacher, epochs=3, batch_size=16)
     with pytest.raises(RunError, match=f"overflows fp16, after .* {MOST_SKIPPED} times in a row"):
         train(config, tmp_path / "over", show=False, **objects)
+
+
+def test_overflows_in_a_row_are_counted_across_a_kill(digits_teacher, tmp_path, monkeypatch):
+    with_scaler(monkeypatch, float("inf"))
+    config, objects = classification(
+        digits_teacher, epochs=1, batch_size=8, checkpoint_every_steps=1
+    )
+    objects["data"].train.images[5] = 0.0
+    objects["student"] = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    original = Guard.check
+
+    def check(guard):
+        original(guard)
+        if int(guard._overflows.get(0, 0)) == 7:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Guard, "check", check)
+        with pytest.raises(Killed):
+            train(config, tmp_path / "run", show=False, **objects)
+    with pytest.raises(RunError, match=f"overflows fp16, after .* {MOST_SKIPPED} times in a row"):
+        train(config, tmp_path / "run", resume=True, show=False, **objects)
+    newest = max((tmp_path / "run" / "checkpoints").glob("epoch-*"))
+    assert newest.name == f"epoch-00000-batch-{MOST_SKIPPED - 1:05}"
 
 
 def test_norms_of_modules_are_joined_and_skipped_updates_left_out_of_means():

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from vkd.config import TrainingConfig
+from vkd.training.accelerator import make_accelerator
 from vkd.training.moving import moved
-from vkd.training.trainer import make_accelerator
 
 NESTED = {"images": [torch.zeros(1)], "targets": [{"boxes": torch.zeros(2)}]}
 

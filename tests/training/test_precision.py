@@ -18,7 +18,7 @@ from vkd.recipe import config_of, read_recipe, recipe
 from vkd.store.description import describe
 from vkd.teacher import NetworkTeacher
 from vkd.training import precision
-from vkd.training.trainer import make_accelerator
+from vkd.training.accelerator import make_accelerator
 
 BFLOAT16 = Precision(torch.bfloat16, channels_last=True)
 

@@ -8,7 +8,7 @@ from support.commands import SEARCH_PATH, run_python
 from support.runs import require_equal_runs
 from vkd.api.train import train
 from vkd.errors import Stopped
-from vkd.training import trainer
+from vkd.training import recovery
 from vkd.training.checkpoint import states_of
 
 FLAGS = (
@@ -86,14 +86,14 @@ def test_handlers_are_given_back(tmp_path):
 
 def test_minutes_are_kept_by_the_clock(tmp_path, monkeypatch):
     saved = []
-    original = trainer.save_state
+    original = recovery.save_state
 
     def save(accelerator, folder, progress, *rest, **options):
         saved.append(progress.name)
         original(accelerator, folder, progress, *rest, **options)
 
     ticks = iter(range(0, 10_000, 25))
-    monkeypatch.setattr(trainer, "save_state", save)
+    monkeypatch.setattr(recovery, "save_state", save)
     monkeypatch.setattr("vkd.training.stops.monotonic", lambda: next(ticks))
     train("digits", tmp_path / "run", show=False, method="none", feature_weight=0.0, epochs=1,
           warmup_epochs=0, device="cpu", trackers="", batch_size=128,

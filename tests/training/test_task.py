@@ -6,8 +6,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from vkd.config import TrainingConfig
+from vkd.training.accelerator import make_accelerator
 from vkd.training.task import OptimizerStep, Task, TrainingModule
-from vkd.training.trainer import Trainer, make_accelerator
+from vkd.training.trainer import Trainer
 
 
 class Regression(TrainingModule):

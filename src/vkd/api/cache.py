@@ -13,10 +13,10 @@ from vkd.recipe import as_config
 from vkd.store.description import DESCRIPTION_FILE, StoreOptions
 from vkd.store.filling import StoreFiller
 from vkd.tasks import task_of
+from vkd.training.accelerator import make_accelerator
 from vkd.training.lock import locked
 from vkd.training.processes import require_shared
 from vkd.training.spec import resolve
-from vkd.training.trainer import make_accelerator
 
 
 def cache(

@@ -11,10 +11,10 @@ from vkd.api.checkpoints import (
     with_network,
 )
 from vkd.tasks import task_of
+from vkd.training.accelerator import make_accelerator
 from vkd.training.reading import watching_workers
 from vkd.training.spec import resolve
 from vkd.training.task import Objects
-from vkd.training.trainer import make_accelerator
 
 
 @watching_workers()

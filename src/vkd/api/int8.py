@@ -16,9 +16,9 @@ from vkd.deployment.samples import batches_of, counted
 from vkd.errors import RunError, UserError
 from vkd.models.checkpoints import read_exported_network
 from vkd.tasks import metric_of, task_of
+from vkd.training.accelerator import make_accelerator
 from vkd.training.spec import resolve
 from vkd.training.task import Exported, Objects
-from vkd.training.trainer import make_accelerator
 
 _log = logging.getLogger("vkd")
 _BATCH = 8

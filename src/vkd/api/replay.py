@@ -12,12 +12,13 @@ from vkd.api.train import build_task, objects_and_names
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError, UserError
 from vkd.recipe import changed, config_of, read_recipe
+from vkd.training.accelerator import make_accelerator
 from vkd.training.failures import Kept, kept_failures
 from vkd.training.precision import settle_precision
 from vkd.training.reading import read
 from vkd.training.replay import Replayed, replay_step
 from vkd.training.task import Objects
-from vkd.training.trainer import Trainer, make_accelerator
+from vkd.training.trainer import Trainer
 
 
 def replay(

@@ -26,6 +26,7 @@ from vkd.notes import say
 from vkd.recipe import as_config, config_of, saved_recipe
 from vkd.reporting.model_card import write_model_card
 from vkd.tasks import check_method, metric_of, task_of
+from vkd.training.accelerator import make_accelerator
 from vkd.training.checkpoint import states_of
 from vkd.training.determinism import naming_operations
 from vkd.training.extra_log import ExtraLog
@@ -37,7 +38,7 @@ from vkd.training.run_folder import check_sources, open_run_folder, withdrawn_un
 from vkd.training.spec import resolve
 from vkd.training.task import Objects, Task
 from vkd.training.trackers import check_trackers
-from vkd.training.trainer import Trainer, make_accelerator
+from vkd.training.trainer import Trainer
 
 
 @naming_operations()

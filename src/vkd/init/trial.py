@@ -129,7 +129,7 @@ def _answer(folder: Path, steps: int, seconds: float) -> dict[str, Any]:
 def _trial(config: TrainingConfig, folder: Path, steps: int, seconds: float) -> Trial:
     import torch
 
-    from vkd.training.trainer import make_accelerator
+    from vkd.training.accelerator import make_accelerator
 
     device = make_accelerator(config).device
     available = _available(device)
@@ -160,11 +160,12 @@ def _trainer(config: TrainingConfig, folder: Path) -> "Trainer":
 
     from vkd.api.networks import check_networks, with_runs_resolved
     from vkd.tasks import check_method, task_of
+    from vkd.training.accelerator import make_accelerator
     from vkd.training.optimization import check_training
     from vkd.training.precision import settle_precision
     from vkd.training.spec import resolve
     from vkd.training.task import Objects
-    from vkd.training.trainer import Trainer, make_accelerator
+    from vkd.training.trainer import Trainer
 
     config = with_runs_resolved(config)
     check_training(config)

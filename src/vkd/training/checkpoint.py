@@ -42,6 +42,7 @@ class Progress:
         rollbacks: times that the run went back to a checkpoint; each draws other random numbers.
         best: the best value of the task's metric so far and its ``epoch``; empty before the first.
         task: what the task remembers of the run, see ``Task.progress``.
+        skipped: updates in a row that each step has left out last, see ``Guard.in_a_row``.
     """
 
     epoch: int = 0
@@ -51,6 +52,7 @@ class Progress:
     rollbacks: int = 0
     best: dict[str, float] = field(default_factory=dict)
     task: dict[str, float] = field(default_factory=dict)
+    skipped: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -277,6 +279,10 @@ def _read_progress(file: Path) -> Progress:
             processes=whole(saved["processes"], 1),
             best=_numbers(saved["best"]),
             task=_numbers(saved["task"]),
+            skipped={
+                kind: [whole(count) for count in entries(saved["skipped"][kind], list)]
+                for kind in ("left_out", "overflows")
+            },
         )
 
 

@@ -77,6 +77,22 @@ class Guard:
         self._norms: list[Tensor] = []
         self._left_out: list[Tensor] = []
 
+    def in_a_row(self) -> dict[str, list[int]]:
+        """Return how many updates in a row each step has left out last, to be saved with a run.
+
+        They are ``left_out`` for what was no finite number, and ``overflows`` of fp16.
+        """
+        steps = range(len(self._modules))
+        overflows = [int(self._overflows[step]) if step in self._overflows else 0 for step in steps]
+        return {"left_out": [self._in_a_row[step] for step in steps], "overflows": overflows}
+
+    def resume(self, in_a_row: Mapping[str, Sequence[int]]) -> None:
+        """Take back what ``in_a_row`` returned."""
+        self._in_a_row = Counter(dict(enumerate(in_a_row["left_out"])))
+        device = self.accelerator.device
+        counts = enumerate(in_a_row["overflows"])
+        self._overflows = {step: torch.tensor(float(n), device=device) for step, n in counts}
+
     def begin(self, step: int, batch: Any, epoch: int, updates: int) -> None:
         """Note where a step begins.
 

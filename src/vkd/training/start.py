@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
 from vkd.training.optimization import load_optimizer
@@ -29,6 +31,42 @@ class Start:
     averaged: Mapping[str, Tensor] = field(default_factory=dict)
     moments: Mapping[str, Moments] = field(default_factory=dict)
     scaler: Mapping[str, Any] = field(default_factory=dict)
+
+    def take_over(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: nn.Module | None,
+        accelerator: Accelerator,
+    ) -> list[str]:
+        """Give it to what is trained.
+
+        Args:
+            module: the task's first.
+            optimizer: of its parameters.
+            average: the model of averaged weights, where they are averaged.
+            accelerator: of the processes.
+
+        Returns:
+            What was taken over, and what could not be.
+        """
+        # Of a sharded model no process has the whole parameters that moments are of.
+        is_whole = accelerator.distributed_type != DistributedType.FSDP
+        taken = load_moments(optimizer, module, self.moments if is_whole else {})
+        count = sum(1 for _ in module.parameters())
+        moved = f"moments of {taken:,} of {count:,} parameters are taken over"
+        if self.moments and not taken:
+            moved += "; they are for AdamW's kind, and for models that are not sharded"
+        notes = [f"goes on with epoch {self.epoch + 1}", moved]
+        if average is not None and self.averaged:
+            average.load_state_dict(self.averaged)
+        elif average is not None:
+            notes.append("it has no averaged weights, so their average starts with the weights")
+        if self.scaler and accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(dict(self.scaler))
+        elif self.scaler:
+            notes.append("its scale of gradients is left out, as this run is not in fp16")
+        return notes
 
 
 def load_moments(

@@ -1,6 +1,5 @@
 """The training loop."""
 
-import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -10,57 +9,44 @@ from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DataLoaderConfiguration, DistributedType, set_seed
+from accelerate.utils import DistributedType
 from timm.utils import ModelEmaV3
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from vkd.config import TrainingConfig
 from vkd.errors import FieldError, RunError
 from vkd.picture_files import save_png
-from vkd.training.checkpoint import (
-    Loaded,
-    Progress,
-    load_state,
-    prune,
-    save_state,
-    states_of,
-    write_rollback,
-)
-from vkd.training.determinism import settle_determinism
+from vkd.training.checkpoint import Progress
 from vkd.training.extra_log import ExtraLog, RunShape
 from vkd.training.failures import StepError
 from vkd.training.gradients import gradient_norm, of_epoch
 from vkd.training.guard import Guard
+from vkd.training.health import fault_of_terms, fault_of_weights
 from vkd.training.means import EpochSums
 from vkd.training.moving import moved
 from vkd.training.optimization import create_optimizer, create_schedule
 from vkd.training.pace import WaitingHint, worker_advice
 from vkd.training.processes import (
-    adapted,
-    join_again,
     leave_equal_buffers,
     require_gradients,
     share_buffers,
 )
 from vkd.training.reading import draw, read, watching_workers
 from vkd.training.recording import record_after, record_before
+from vkd.training.recovery import Recovery
 from vkd.training.run_log import RunLog
 from vkd.training.spec import Metric
-from vkd.training.start import Start, load_moments
+from vkd.training.start import Start
 from vkd.training.state import RunState
 from vkd.training.step_records import StepRecorder
 from vkd.training.stops import StopNow, Stops
 from vkd.training.task import Evaluated, Predict, Task
 from vkd.training.trackers import Trackers
 from vkd.training.weights import save_weights
-
-_log = logging.getLogger("vkd")
 
 
 class Trainer:
@@ -118,7 +104,7 @@ class Trainer:
         if self._ema is not None:
             self._ema.to(accelerator.device)
         average = None if self._ema is None else self._ema.module
-        self._state = RunState(accelerator, self.modules, self.optimizers, average)
+        state = RunState(accelerator, self.modules, self.optimizers, average)
         self._stops = Stops(config.checkpoint_every_minutes)
         self._sums = EpochSums()
         # timm counts updates; accelerate's loader is one epoch of this process.
@@ -128,6 +114,10 @@ class Trainer:
         ]
         self._recorder = StepRecorder(config.log_every, images // config.accumulation)
         self._guard = Guard(task, self.modules, accelerator, config, folder)
+        self._recovery = Recovery(
+            task, state, config, folder, accelerator, self._guard, self._stops,
+            steps=len(self.train_batches),
+        )  # fmt: skip
         advice = worker_advice(config.workers, accelerator.device) + task.reading_advice()
         self._hint = WaitingHint(advice)
         # DDP alone waits for the gradient of every parameter.
@@ -140,26 +130,10 @@ class Trainer:
         Returns:
             What was taken over of it, and what could not be.
         """
-        progress = self._progress(start.epoch)
-        # Of a sharded model no process has the whole parameters that moments are of.
-        is_whole = self.accelerator.distributed_type != DistributedType.FSDP
-        moments = start.moments if is_whole else {}
-        module = self.task.steps[0].module
-        taken = load_moments(self.optimizers[0].optimizer, module, moments)
-        count = sum(1 for _ in module.parameters())
-        moved = f"moments of {taken:,} of {count:,} parameters are taken over"
-        if start.moments and not taken:
-            moved += "; they are for AdamW's kind, and for models that are not sharded"
-        notes = [f"goes on with epoch {start.epoch + 1}", moved]
-        if self._ema is not None and start.averaged:
-            self._ema.module.load_state_dict(start.averaged)
-        elif self._ema is not None:
-            notes.append("it has no averaged weights, so their average starts with the weights")
-        if start.scaler and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(dict(start.scaler))
-        elif start.scaler:
-            notes.append("its scale of gradients is left out, as this run is not in fp16")
-        self._save_state(progress)
+        average = None if self._ema is None else self._ema.module
+        module, optimizer = self.task.steps[0].module, self.optimizers[0].optimizer
+        notes = start.take_over(module, optimizer, average, self.accelerator)
+        self._recovery.save(self._progress(start.epoch), EpochSums())
         return notes
 
     def _progress(self, epoch: int = 0) -> Progress:
@@ -202,7 +176,7 @@ class Trainer:
         except StepError as failure:
             record, fault = {}, str(failure)
         except StopNow:
-            self._stop(progress)
+            self._recovery.stop(progress, self._sums)
         if fault:
             return self._roll_back(fault, progress, log), {}
         metrics: dict[str, float] = record.get("validation", {})
@@ -215,7 +189,7 @@ class Trainer:
         stop = self._stops.is_asked and self.accelerator.num_processes == 1
         if stop or last or progress.epoch % config.checkpoint_every == 0:
             self._save_weights(self.folder, progress.epoch)
-            self._save_state(progress)
+            self._recovery.save(progress, self._sums)
         if stop and not last:
             raise self._stops.stopped(progress.name)
         return progress, metrics
@@ -237,7 +211,7 @@ class Trainer:
         record["measures"] = {"lr": fmean(self._sums.rates)} | measures
         record |= gradients | self._pace()
         # Before anything is measured, as metrics may fail on what is not finite.
-        fault = _non_finite(terms) or self._broken_weights()
+        fault = fault_of_terms(terms) or fault_of_weights(self.modules, self.accelerator)
         fault = fault or self.task.check_health(terms, {})
         if not fault and (epoch == config.epochs or epoch % config.evaluate_every == 0):
             record["validation"] = metrics = self.evaluate()
@@ -258,23 +232,6 @@ class Trainer:
         if self.accelerator.is_main_process:
             folder.mkdir(exist_ok=True)
         self._save_weights(folder, progress.epoch)
-
-    def _save_state(self, progress: Progress) -> None:
-        """Save a checkpoint, in the middle of an epoch with what is summed of it.
-
-        Raises:
-            StepError: if a step has failed since the last record, which must not be saved.
-        """
-        self._guard.check()
-        progress.task = self.task.progress()
-        sums = self._sums.state() if progress.batch else None
-        kept = self.config.checkpoints_kept
-        save_state(self.accelerator, self.folder, progress, self._state, sums=sums, kept=kept)
-        self._stops.saved()
-
-    def _stop(self, progress: Progress) -> NoReturn:
-        self._save_state(progress)
-        raise self._stops.stopped(progress.name)
 
     def trial(self, count: int) -> Iterator[float]:
         """Take ``count`` training steps, of as many epochs as hold them, and keep nothing of them.
@@ -341,30 +298,10 @@ class Trainer:
         return Evaluated(self._predict(), network, self.accelerator)
 
     def _resumed(self) -> Progress:
-        loaded = load_state(self.accelerator, self.folder, self._state)
-        if loaded is None:
+        found = self._recovery.resumed()
+        if found is None:
             return self._progress()
-        if loaded.progress.epoch > self.config.epochs:
-            raise FieldError(
-                "epochs",
-                f"is {self.config.epochs} and the checkpoint in {self.folder} is of epoch "
-                f"{loaded.progress.epoch}; it is not of this run.",
-            )
-        if self.accelerator.is_main_process:  # a kill may have come before it
-            prune(self.folder, self.config.checkpoints_kept)
-        return self._taken_over(loaded)
-
-    def _taken_over(self, loaded: Loaded) -> Progress:
-        """Go on from a state that was loaded, with today's number of processes."""
-        progress, self._sums = loaded.progress, EpochSums()
-        self.task.resume(progress.task)
-        if loaded.is_diverted:
-            self._divert(progress)
-        if progress.processes != self.accelerator.num_processes:
-            steps, accumulation = len(self.train_batches), self.config.accumulation
-            return adapted(progress, self.folder, steps, accumulation, self.accelerator)
-        if loaded.sums is not None:
-            self._sums.load(loaded.sums, self.accelerator.device)
+        progress, self._sums = found
         return progress
 
     def _run_log(self, progress: Progress, is_written: bool = True) -> RunLog:
@@ -409,7 +346,6 @@ class Trainer:
         for module in self.modules:
             module.train()
         self._begin_epoch(progress)
-        count = len(self.train_batches)
         for batch in self._recorder.timed(self._batches_after(progress.batch)):
             self._sums.rates.append(self.optimizers[0].param_groups[0]["lr"])
             found = self._train_step(batch, progress)
@@ -430,7 +366,7 @@ class Trainer:
                     self._guard.check()
                     log.update(record)
                 if saves:
-                    self._save_where_due(progress, progress.batch == count)
+                    self._recovery.save_where_due(progress, self._sums)
         if self._ema is not None:
             share_buffers(self._ema.module)
 
@@ -442,18 +378,6 @@ class Trainer:
         if done:
             batches = self.accelerator.skip_first_batches(batches, done)
         return moved(read(batches), self.accelerator.device)
-
-    def _save_where_due(self, progress: Progress, is_last: bool) -> None:
-        """Save a checkpoint after an update where steps or time say so, or a signal ends the run.
-
-        After an epoch's last update its end is near, which saves one by itself.
-        """
-        due = self._stops.due()
-        if due.stop:
-            self._stop(progress)
-        every = self.config.checkpoint_every_steps
-        if not is_last and (due.save or (every and progress.updates % every == 0)):
-            self._save_state(progress)
 
     def _pace(self) -> dict[str, float]:
         """Images a second of an epoch that has just ended, and the processes' mean waiting."""
@@ -499,14 +423,6 @@ class Trainer:
         optimizer.zero_grad()
         return terms
 
-    def _broken_weights(self) -> str:
-        """What is wrong with the weights, of which each process may hold a shard; or nothing."""
-        weights = [p.detach() for module in self.modules for p in module.parameters()]
-        shards = [p.to_local() if isinstance(p, DTensor) else p for p in weights]
-        broken = torch.stack([(~shard.isfinite()).any() for shard in shards]).any()
-        is_broken = bool(self.accelerator.reduce(broken.float(), "sum"))
-        return "A weight is no finite number any more" if is_broken else ""
-
     def _step_schedules(self, progress: Progress) -> None:
         for schedule in self.schedules:
             # Of the two, a schedule heeds the one that it is made for.
@@ -515,68 +431,13 @@ class Trainer:
 
     def _roll_back(self, fault: str, progress: Progress, log: RunLog) -> Progress:
         message = f"{fault} in epoch {progress.epoch + 1}"
-        if not states_of(self.folder):
-            raise RunError(
-                f"{message}; lower lr or set clip_grad. There was no checkpoint to go back to yet."
-            )
-        if progress.rollbacks == self.config.rollbacks:
-            raise RunError(
-                f"{message}; lower lr or set clip_grad. The last checkpoint in "
-                f"{self.folder} is untouched."
-            )
-        memory = self.task.progress()
-        loaded = load_state(self.accelerator, self.folder, self._state)
-        assert loaded is not None
-        loaded.progress.rollbacks, loaded.progress.task = progress.rollbacks + 1, memory
-        back = self._taken_over(replace(loaded, is_diverted=True))
-        if self.accelerator.is_main_process:
-            write_rollback(self.folder, back)
+        back, self._sums = self._recovery.gone_back(message, progress)
         place = f"epoch {back.epoch}" + (f", batch {back.batch}," if back.batch else "")
         log.note(f"{message}; resuming from {place} with other random numbers.")
         self._step_schedules(back)
         log.rewind(back.epoch, back.updates)
         return back
 
-    def _divert(self, progress: Progress) -> None:
-        set_seed(self.config.seed + 1000 * progress.rollbacks, device_specific=True)
-
     def _save_weights(self, folder: Path, epoch: int) -> None:
         average = None if self._ema is None else self._ema.module
         save_weights(folder, self.task, self.config, self.accelerator, self.modules, average, epoch)
-
-
-def _non_finite(terms: dict[str, float]) -> str:
-    bad = next((name for name, value in terms.items() if not math.isfinite(value)), "")
-    return f"The loss term {bad} is {terms[bad]}" if bad else ""
-
-
-def make_accelerator(config: TrainingConfig) -> Accelerator:
-    """Return the accelerator for a config's device, precision and accumulation.
-
-    Raises:
-        FieldError: if the device is not available.
-    """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(config.device, True):
-        raise FieldError("device", f"{config.device} is not available here; use auto or cpu.")
-    settle_determinism(config.deterministic)
-    # A teacher may train in another precision, earlier in this process.
-    AcceleratorState._reset_state(reset_partial_state=False)
-    on_cpu = config.device == "cpu" or not (available["cuda"] or available["mps"])
-    precision: str = config.mixed_precision
-    if precision == "fp16" and on_cpu:
-        _log.warning("There is no fp16 on the CPU; training in float32.")
-        precision = "no"
-    join_again("gloo" if on_cpu else "cpu:gloo,cuda:nccl")
-    return Accelerator(
-        cpu=on_cpu,  # without a GPU, accelerate joins torchrun's processes only then
-        mixed_precision=precision,
-        gradient_accumulation_steps=config.accumulation,
-        dataloader_config=DataLoaderConfiguration(
-            use_seedable_sampler=True,
-            data_seed=config.seed,
-            # Of pinned memory the host waits for no copy; MPS has none.
-            non_blocking=available["cuda"] and not on_cpu,
-        ),
-        step_scheduler_with_optimizer=False,
-    )
