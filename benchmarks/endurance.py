@@ -5,8 +5,10 @@
 
 Each part runs in a process of its own, which is looked at from outside while it works; what its
 loading processes take counts, too. Networks are two small layers on digits, as what grows with a
-step or a picture does so with any network. The growth of a part is that from a fifth of its
-time, when all is warm, to its end. ``results/endurance.json`` and ``.md`` keep all of it.
+step or a picture does so with any network; detectors and GANs, whose networks are larger and whose
+teachers have learnt nothing here, take a hundredth and a tenth of the steps. The growth of a part
+is that from a fifth of its time, when all is warm, to its end. ``results/endurance.json`` and
+``.md`` keep all of it.
 """
 
 import argparse
@@ -18,9 +20,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import psutil
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 import vkd
@@ -32,6 +36,26 @@ SHARED = Path("/dev/shm")
 SPAWN = multiprocessing.get_context("spawn")
 BATCH = 16
 STEPS_PER_EPOCH = 718 // BATCH  # of the digits that are trained on
+
+
+class Named(NamedTuple):
+    """A task whose networks have names: its ``recipe``, a ``teacher``, the ``fields`` that take its
+    weights, ``images`` to train on, a ``batch`` of them, and the ``share`` of the steps."""
+
+    recipe: str
+    teacher: str
+    fields: tuple[str, ...]
+    images: int
+    batch: int
+    share: float
+
+
+NAMED = {
+    "detection": Named("digits-detection", "vidt_digits", ("teacher_checkpoint",), 512, 2, 0.01),
+    "generation": Named(
+        "gan-digits", "cnn_digits", ("teacher_checkpoint", "extractor_checkpoint"), 718, BATCH, 0.1
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +106,19 @@ def train(recipe: str, steps: int, folder: Path, workers: int) -> None:
         recipe, folder, epochs=epochs, warmup_epochs=0, batch_size=BATCH, evaluate_every=every,
         checkpoint_every=every, workers=workers, device="cpu", trackers="", show=False,
         student=network(), teacher=network(), **taps,
+    )  # fmt: skip
+
+
+def train_named(task: str, steps: int, folder: Path) -> None:
+    """Train a detector or GAN for as many steps, likewise."""
+    kind, weights = NAMED[task], folder.with_suffix(".safetensors")
+    save_file(vkd.create_model(kind.teacher, num_classes=10).state_dict(), weights)
+    networks = dict.fromkeys(kind.fields, str(weights)) | {"teacher": kind.teacher}
+    epochs = -(-steps // (kind.images // kind.batch))
+    every = max(1, epochs // 5)
+    vkd.train(
+        kind.recipe, folder, epochs=epochs, warmup_epochs=0, batch_size=kind.batch, device="cpu",
+        evaluate_every=every, checkpoint_every=every, trackers="", show=False, **networks,
     )  # fmt: skip
 
 
@@ -171,6 +208,10 @@ def measured(steps: int, pictures: int, interval: float = 0.25) -> Iterator[tupl
             yield f"train: {task}", endured(steps, interval, train, recipe, steps, run, 0)
             taken = endured(pictures, interval, predict, folder / "pictures", run)
             yield f"predict: {task}", taken
+        for task, kind in NAMED.items():
+            count = int(steps * kind.share)
+            taken = endured(count, interval, train_named, task, count, folder / task)
+            yield f"train: {task}", taken
         # A step of so small a network waits for its batch.
         steps, run = steps // 10, folder / "workers"
         yield "train: 2 workers", endured(steps, interval, train, "digits", steps, run, 2)
