@@ -17,7 +17,7 @@ from support.sharing import shared_folder
 from vkd.api.train import train
 from vkd.methods.catalogue import METHODS
 from vkd.tasks import TASKS
-from vkd.training import trainer
+from vkd.training import recovery
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # each core has a worker of its own
@@ -129,7 +129,7 @@ def interrupted(monkeypatch):
     """Train a recipe into a folder until the state of an epoch is saved."""
 
     def run(recipe, folder, epoch=1, **changes):
-        original = trainer.save_state
+        original = recovery.save_state
 
         def stop(accelerator, run_folder, progress, *state, **options):
             original(accelerator, run_folder, progress, *state, **options)
@@ -137,7 +137,7 @@ def interrupted(monkeypatch):
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(trainer, "save_state", stop)
+            patch.setattr(recovery, "save_state", stop)
             with pytest.raises(KeyboardInterrupt):
                 train(recipe, folder, show=False, **changes)
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from support.commands import run_python
+from support.commands import ENVIRONMENT, run_python
 from vkd.errors import RunError, refusal_of_the_system
 
 # A file may have so many bytes; writing more fails, as it does where a disk is full.
@@ -41,7 +41,7 @@ def one_sentence(done):
         ("cache", "digits", "--teacher-checkpoint", "TEACHER", "--device", "cpu", "--output"),
     ],
 )  # fmt: skip
-def test_a_disk_that_is_full(arguments, size, digits_run, digits_teacher, tmp_path):
+def test_a_disk_that_is_full(arguments, size, digits_run, digits_teacher, tmp_path, monkeypatch):
     if arguments[0] == "report" and size > 100:
         size = 2000
     words = [
@@ -51,6 +51,8 @@ def test_a_disk_that_is_full(arguments, size, digits_run, digits_teacher, tmp_pa
     words = [word.replace("OUT", str(tmp_path / "out")) for word in words]
     if words[-1] == "--output":
         words.append(str(tmp_path / "out"))
+    # Nor could coverage.py write what it has measured.
+    monkeypatch.delitem(ENVIRONMENT, "COVERAGE_PROCESS_CONFIG", raising=False)
     done = run_python("-c", LIMITED, size, *words)
     assert "File too large" in one_sentence(done) or "disk full" in done.stderr
 

@@ -157,9 +157,9 @@ def test_an_interrupted_comparison_resumes(compare, tmp_path, monkeypatch, train
 
 
 def test_a_run_that_was_interrupted_resumes_from_its_checkpoint(compare, tmp_path, monkeypatch):
-    from vkd.training import trainer
+    from vkd.training import recovery
 
-    original = trainer.save_state
+    original = recovery.save_state
 
     def stop(*arguments, **options):
         original(*arguments, **options)
@@ -167,7 +167,7 @@ def test_a_run_that_was_interrupted_resumes_from_its_checkpoint(compare, tmp_pat
 
     options = {"seeds": 1, "epochs": 2, "checkpoint_every": 1}
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "save_state", stop)
+        patch.setattr(recovery, "save_state", stop)
         with pytest.raises(KeyboardInterrupt):
             compare(["vkd", "none"], tmp_path / "c", **options)
     compare(["vkd", "none"], tmp_path / "c", **options)
