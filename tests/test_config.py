@@ -58,11 +58,11 @@ def attributes_read(room):
     shared = [ROOT / "training", ROOT / "api", ROOT / "reporting", ROOT / "data"]
     files = [file for folder in (ROOT / room, *shared) for file in folder.rglob("*.py")]
     # Configs hand some fields on, under names of their own.
-    files.append(ROOT / "config.py")
+    configs = [*(ROOT / "config").glob("*.py"), ROOT / room / "config.py"]
     found = set()
-    for file in files:
+    for file in {*files, *configs}:
         tree = ast.parse(file.read_text())
-        if file.name == "config.py":
+        if file in configs:
             tree = ast.Module(_without_checks(tree), [])
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vkd import config
 from vkd.config import TrainingConfig
+from vkd.config import training as config
 from vkd.errors import FieldError
 from vkd.training.trackers import check_trackers
 

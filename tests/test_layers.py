@@ -30,7 +30,7 @@ ALLOWED = {
     **dict.fromkeys(sorted(GROUND), GROUND),
     "store": {*CORE, *GROUND, "config", "data", "models", "training", "store"},
     "methods": {"projection", "normalization", "loss", "errors", "methods"},
-    "config": {*GROUND, "methods"},
+    "config": {*GROUND, "methods", "config"},
     "images_config": {*GROUND, "config", "data"},
     "models": {*GROUND, "inputs", "models"},
     "data": {*GROUND, "inputs", "data"},
