@@ -17,6 +17,8 @@ from vkd.tasks import TASKS
 RECIPES = Path(__file__).parent / "recipes"
 # Fields that belong to the network that a recipe names for a role, and not to another.
 _OF_NETWORKS = {"student": ("student_layer",), "teacher": ("teacher_layer", "teacher_recipe")}
+# Networks that a recipe trains where they have no weights.
+_FROZEN = ("teacher", "extractor")
 _log = logging.getLogger("vkd")
 
 
@@ -159,10 +161,21 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> RecipeFiel
 
     Another ``method``, student or teacher brings its own settings; fields that ``changes`` name as
     well come last.
+
+    Raises:
+        FieldError: if they name both weights and a recipe of one network.
+        UserError: for a field that the task does not have, or a value that it does not take.
     """
     values = known_fields(values, "The recipe")
     task = values["task"]
     changes = known_fields({"task": task, **changes}, "The change")
+    for role in _FROZEN:
+        if changes.get(f"{role}_checkpoint") and changes.get(f"{role}_recipe"):
+            weights = f"{role}_checkpoint"
+            raise FieldError(
+                f"{role}_recipe",
+                f"has no effect beside {weights} ({flag_of(weights)}), whose weights are taken.",
+            )
     changes = {name: value for name, value in changes.items() if name != "task"}
     kind = TASKS[task].config
     is_other = "method" in changes and changes["method"] != values.get("method", "vkd")

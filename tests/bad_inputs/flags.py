@@ -188,6 +188,16 @@ CASES = [
         "out", ("--teacher-recipe", "digits-detection"),
     ),
     Case(
+        "a recipe beside the teacher's weights", "train digits --teacher-checkpoint teacher "
+        "--teacher-recipe digits-teacher --output out",
+        ("--teacher-recipe", "--teacher-checkpoint"), needs=("teacher",),
+    ),
+    Case(
+        "a recipe beside the extractor's weights", "train gan-digits --teacher-checkpoint teacher "
+        "--extractor-checkpoint teacher --extractor-recipe digits-teacher --output out",
+        ("--extractor-recipe", "no effect"), needs=("teacher",),
+    ),
+    Case(
         "a method of logits for boxes", "train digits-detection --method kd --output out", ("kd",)
     ),
     Case(
