@@ -54,7 +54,7 @@ class Recovery:
         self.task, self.state, self.config, self.folder = task, state, config, folder
         self.accelerator, self.guard, self.stops, self.steps = accelerator, guard, stops, steps
 
-    def save(self, progress: Progress, sums: EpochSums) -> None:
+    def save_progress(self, progress: Progress, sums: EpochSums) -> None:
         """Save a state, in the middle of an epoch with what is summed of it.
 
         Raises:
@@ -73,7 +73,7 @@ class Recovery:
         Raises:
             Stopped: always.
         """
-        self.save(progress, sums)
+        self.save_progress(progress, sums)
         raise self.stops.stopped(progress.name)
 
     def save_where_due(self, progress: Progress, sums: EpochSums) -> None:
@@ -87,7 +87,7 @@ class Recovery:
         every = self.config.checkpoint_every_steps
         is_last = progress.batch == self.steps
         if not is_last and (due.save or (every and progress.updates % every == 0)):
-            self.save(progress, sums)
+            self.save_progress(progress, sums)
 
     def resumed(self) -> tuple[Progress, EpochSums] | None:
         """Take over the newest sound state and return where it is; None where there is none.

@@ -133,7 +133,7 @@ class Trainer:
         average = None if self._ema is None else self._ema.module
         module, optimizer = self.task.steps[0].module, self.optimizers[0].optimizer
         notes = start.take_over(module, optimizer, average, self.accelerator)
-        self._recovery.save(self._progress(start.epoch), EpochSums())
+        self._recovery.save_progress(self._progress(start.epoch), EpochSums())
         return notes
 
     def _progress(self, epoch: int = 0) -> Progress:
@@ -189,7 +189,7 @@ class Trainer:
         stop = self._stops.is_asked and self.accelerator.num_processes == 1
         if stop or last or progress.epoch % config.checkpoint_every == 0:
             self._save_weights(self.folder, progress.epoch)
-            self._recovery.save(progress, self._sums)
+            self._recovery.save_progress(progress, self._sums)
         if stop and not last:
             raise self._stops.stopped(progress.name)
         return progress, metrics

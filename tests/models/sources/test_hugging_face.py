@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -204,6 +205,22 @@ def test_what_cannot_be_used_is_said_in_a_sentence(saved, tmp_path, monkeypatch)
     monkeypatch.setattr("vkd.models.sources.hugging_face.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'vkd\[hugging-face\]'"):
         check_name(f"hf/{folder}")
+
+
+@pytest.mark.parametrize("weights", ["", "hub"])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("num_attention_heads", 64), ("num_attention_heads", 0), ("patch_size", 0),
+     ("hidden_size", -4), ("image_size", "x"), ("hidden_act", "nope")],
+)  # fmt: skip
+def test_odd_values_of_a_config_are_a_sentence(saved, tmp_path, field, value, weights):
+    folder, _ = saved("vit-classifier")
+    odd = shutil.copytree(folder, tmp_path / "odd")
+    values = json.loads((odd / "config.json").read_text())
+    (odd / "config.json").write_text(json.dumps(values | {field: value}))
+    with pytest.raises(UserError, match=rf"hf/{odd}:? .*cannot be (built|used)") as told:
+        create_model(f"hf/{odd}", weights or None)
+    assert len(str(told.value)) <= 300
 
 
 def test_a_config_cannot_have_code_fetched(saved):

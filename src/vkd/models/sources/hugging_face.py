@@ -73,6 +73,9 @@ def _published(own: str, options: Options) -> nn.Module:
             )  # fmt: skip
         except (OSError, SafetensorError) as error:
             raise _absent(own, error) from None
+        # What a network makes of odd values is of no fixed kind.
+        except Exception as error:
+            raise UserError(f"hf/{own} cannot be built: {reason_of(error)}.") from None
         _settle(own, network, found, is_other=classes != before)
         known = processor_inputs(own)
         made = tensor_network(network, classes, _inputs_of(kind, config, known, options))
