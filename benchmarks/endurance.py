@@ -2,6 +2,7 @@
 
     python benchmarks/endurance.py                      # 50,000 steps and 100,000 pictures each
     python benchmarks/endurance.py --steps 2000 --pictures 2000
+    python benchmarks/endurance.py --parts embedding    # and keep what is known of the others
 
 Each part runs in a process of its own, which is looked at from outside while it works; what its
 loading processes take counts, too. Networks are two small layers on digits, as what grows with a
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -78,6 +80,7 @@ class Endured:
         warm: when a fifth of the time was over, a median of looks.
         last: at the end, likewise.
         looks: how often it was looked at.
+        environment: date, versions and machine.
     """
 
     count: int
@@ -85,6 +88,7 @@ class Endured:
     warm: Look
     last: Look
     looks: int
+    environment: str
 
     @property
     def grown(self) -> float:
@@ -156,7 +160,8 @@ def endured(count: int, interval: float, work: Callable[..., None], *arguments: 
     seconds, fifth = time.monotonic() - began, len(found) // 5
     few = max(1, len(found) // 20)
     warm, last = _median(found[fifth : fifth + few]), _median(found[-few - 1 : -1] or found)
-    return Endured(count, round(seconds, 1), warm, last, len(found))
+    made = " · ".join(environment().values())
+    return Endured(count, round(seconds, 1), warm, last, len(found), made)
 
 
 def _looks(process: "multiprocessing.process.BaseProcess", interval: float) -> Iterator[Look]:
@@ -183,38 +188,53 @@ def _median(looks: list[Look]) -> Look:
 
 
 def lines_of(parts: dict[str, Endured]) -> list[str]:
-    """Return a table."""
+    """Return a table, and where it is from."""
     lines = [
-        "| part | count | s | MiB, warm | MiB, last | MiB for 10,000 | files | shared memory |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| part | count | s | MiB, warm | MiB, last | MiB for 10,000 | files | shared files | by |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
+    made = list(dict.fromkeys(part.environment for part in parts.values()))
     for name, part in parts.items():
         warm, last = part.warm, part.last
         lines.append(
             f"| {name} | {part.count:,} | {part.seconds:,.0f} | {warm.mib:,.1f} "
-            f"| {last.mib:,.1f} | "
-            f"{part.grown:+.2f} | {warm.files} to {last.files} | {warm.shared} to {last.shared} |"
+            f"| {last.mib:,.1f} | {part.grown:+.2f} | {warm.files} to {last.files} "
+            f"| {warm.shared} to {last.shared} | {made.index(part.environment) + 1} |"
         )
-    return lines
+    return [*lines, "", *(f"{number}. {text}" for number, text in enumerate(made, 1))]
 
 
-def measured(steps: int, pictures: int, interval: float = 0.25) -> Iterator[tuple[str, Endured]]:
-    """Yield each part's name and what it took."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_pictures(folder / "pictures", pictures)
-        for task, recipe in (("classification", "digits"), ("embedding", "digits-embedding")):
-            run = folder / recipe
-            yield f"train: {task}", endured(steps, interval, train, recipe, steps, run, 0)
-            taken = endured(pictures, interval, predict, folder / "pictures", run)
-            yield f"predict: {task}", taken
-        for task, kind in NAMED.items():
-            count = int(steps * kind.share)
-            taken = endured(count, interval, train_named, task, count, folder / task)
-            yield f"train: {task}", taken
-        # A step of so small a network waits for its batch.
-        steps, run = steps // 10, folder / "workers"
-        yield "train: 2 workers", endured(steps, interval, train, "digits", steps, run, 2)
+Part = Callable[[], Endured]
+
+
+def parts_of(steps: int, pictures: int, folder: Path, interval: float = 0.25) -> dict[str, Part]:
+    """Return the parts by name; a prediction is by the run of the part before it."""
+    digits = {"classification": "digits", "embedding": "digits-embedding"}
+    found: dict[str, Part] = {}
+    for task, recipe in digits.items():
+        run = folder / recipe
+        found[f"train: {task}"] = partial(endured, steps, interval, train, recipe, steps, run, 0)
+        found[f"predict: {task}"] = partial(
+            endured, pictures, interval, predict, folder / "pictures", run
+        )
+    for task, kind in NAMED.items():
+        count = int(steps * kind.share)
+        found[f"train: {task}"] = partial(
+            endured, count, interval, train_named, task, count, folder / task
+        )
+    # A step of so small a network waits for its batch.
+    few, run = steps // 10, folder / "workers"
+    found["train: 2 workers"] = partial(endured, few, interval, train, "digits", few, run, 2)
+    return found
+
+
+def known_parts(file: Path) -> dict[str, Endured]:
+    """Return what was measured before."""
+    saved = json.loads(file.read_text())["parts"] if file.exists() else {}
+    return {
+        name: Endured(**part | {"warm": Look(**part["warm"]), "last": Look(**part["last"])})
+        for name, part in saved.items()
+    }
 
 
 def main() -> None:
@@ -223,21 +243,29 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50_000, help="of training [50000]")
     parser.add_argument("--pictures", type=int, default=100_000, help="to predict [100000]")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--parts", default="", help="word of the parts to measure [all]")
     flags = parser.parse_args()
     for name in ("steps", "pictures"):
         if vars(flags)[name] < 1000:
             parser.error(f"--{name} must be at least 1000, found {vars(flags)[name]}")
-    made_of = environment()
-    title = ["# Memory of long work", "", " · ".join(made_of.values()), ""]
     flags.output.mkdir(exist_ok=True)
-    parts: dict[str, Endured] = {}
-    for name, part in measured(flags.steps, flags.pictures):
-        parts[name] = part
-        table = lines_of(parts)
-        print(table[-1], flush=True)
-        kept = {"environment": made_of, "parts": {n: asdict(part) for n, part in parts.items()}}
-        (flags.output / "endurance.json").write_text(json.dumps(kept, indent=1) + "\n")
-        (flags.output / "endurance.md").write_text("\n".join([*title, *table]) + "\n")
+    file = flags.output / "endurance.json"
+    with tempfile.TemporaryDirectory() as folder:
+        write_pictures(Path(folder) / "pictures", flags.pictures)
+        parts = parts_of(flags.steps, flags.pictures, Path(folder))
+        chosen = [name for name in parts if flags.parts in name]
+        if not chosen:
+            parser.error(f"--parts must be in one of {', '.join(parts)}, found {flags.parts!r}")
+        found = known_parts(file)
+        for name in chosen:
+            found[name] = parts[name]()
+            kept = {part: found[part] for part in parts if part in found}
+            saved = {"parts": {part: asdict(value) for part, value in kept.items()}}
+            file.write_text(json.dumps(saved, indent=1) + "\n")
+            table = lines_of(kept)
+            print(table[2 + list(kept).index(name)], flush=True)
+            page = "\n".join(["# Memory of long work", "", *table]) + "\n"
+            file.with_suffix(".md").write_text(page)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,13 @@ from sklearn.preprocessing import StandardScaler
 
 from support.forked import in_two_processes
 from vkd import layer_norm, standardize, whiten
-from vkd.normalization import NORMALIZATIONS, identity, inverse_square_root, whitening_of
+from vkd.normalization import (
+    NORMALIZATIONS,
+    _principal_components,
+    identity,
+    inverse_square_root,
+    whitening_of,
+)
 
 
 def draw(samples: int, dim: int, seed: int = 0) -> torch.Tensor:
@@ -257,3 +263,24 @@ def test_a_whitening_map_computes_in_the_type_of_what_it_is_given(method):
     torch.testing.assert_close(exact.float(), apply(draw(5, 4)), atol=1e-4, rtol=1e-4)
     with pytest.raises(ValueError, match="shape"):
         apply(torch.zeros(4))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_directions_of_few_rows_are_unit_vectors_and_those_of_noise_are_none(scale):
+    """Of the eigenvalues 1, 1e-3 and 1e-8 of four rows, the last is noise beside the first."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(4, 3, dtype=torch.float64, generator=generator)
+    # Columns that are orthonormal and centred.
+    left = torch.linalg.qr(torch.cat([torch.ones(4, 1).double(), drawn], 1))[0][:, 1:]
+    eigenvalues = torch.tensor([1.0, 1e-3, 1e-8], dtype=torch.float64) * scale**2
+    basis = torch.linalg.qr(torch.randn(6, 3, dtype=torch.float64, generator=generator))[0]
+    values, vectors = _principal_components(left * (3 * eigenvalues).sqrt() @ basis.T)
+    torch.testing.assert_close(values[:2], eigenvalues[:2])
+    torch.testing.assert_close((vectors[:, :2].T @ basis[:, :2]).abs(), torch.eye(2).double())
+    assert not vectors[:, 2:].any()
+
+
+def test_rows_that_are_all_alike_have_no_directions():
+    values, vectors = _principal_components(torch.zeros(3, 5))
+    assert not values.any()
+    assert not vectors.any()

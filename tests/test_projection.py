@@ -190,6 +190,23 @@ def test_ignores_a_reduced_matmul_precision():
         torch.set_float32_matmul_precision("highest")
 
 
+def test_products_are_of_full_precision_within_and_as_before_after(monkeypatch):
+    seen = []
+    original = projection._gram
+
+    def gram(tall):
+        seen.append(torch.get_float32_matmul_precision())
+        return original(tall)
+
+    monkeypatch.setattr(projection, "_gram", gram)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        OrthogonalProjection(3, 5)(torch.randn(2, 3)).sum().backward()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert set(seen) == {"highest"}
+
+
 def test_copies_pickles_and_reloads():
     module = OrthogonalProjection(6, 10)
     features = torch.randn(3, 6)

@@ -55,8 +55,10 @@ def test_what_grows_is_seen_and_what_does_not_is_flat(endurance, forked):
     # Of 300 MiB and 100 files at least a half come after the first fifth of the looks.
     assert grown.grown > 120
     assert grown.last.files > grown.warm.files + 30
-    (*_, row) = endurance.lines_of({"a part": grown})
+    (_, _, row, _, made) = endurance.lines_of({"a part": grown})
     assert row.startswith("| a part | 10,000 | ")
+    assert row.endswith(" | 1 |")
+    assert made == f"1. {grown.environment}"
 
 
 def fail():
