@@ -6,8 +6,8 @@
 
 Each part runs in a process of its own, which is looked at from outside while it works; what its
 loading processes take counts, too. Networks are two small layers on digits, as what grows with a
-step or a picture does so with any network; detectors and GANs, whose networks are larger and whose
-teachers have learnt nothing here, take a hundredth and a tenth of the steps. The growth of a part
+step or a picture does so with any network; detectors and GANs, whose networks are larger, take a
+hundredth and a tenth of the steps. The growth of a part
 is that from a fifth of its time, when all is warm, to its end. ``results/endurance.json`` and
 ``.md`` keep all of it.
 """
@@ -41,22 +41,18 @@ STEPS_PER_EPOCH = 718 // BATCH  # of the digits that are trained on
 
 
 class Named(NamedTuple):
-    """A task whose networks have names: its ``recipe``, a ``teacher``, the ``fields`` that take its
-    weights, ``images`` to train on, a ``batch`` of them, and the ``share`` of the steps."""
+    """A task whose networks have names: its ``recipe``, ``images`` to train on, a ``batch`` of
+    them, and the ``share`` of the steps."""
 
     recipe: str
-    teacher: str
-    fields: tuple[str, ...]
     images: int
     batch: int
     share: float
 
 
 NAMED = {
-    "detection": Named("digits-detection", "vidt_digits", ("teacher_checkpoint",), 512, 2, 0.01),
-    "generation": Named(
-        "gan-digits", "cnn_digits", ("teacher_checkpoint", "extractor_checkpoint"), 718, BATCH, 0.1
-    ),
+    "detection": Named("digits-detection", 512, 2, 0.01),
+    "generation": Named("gan-digits", 718, BATCH, 0.1),
 }
 
 
@@ -115,9 +111,11 @@ def train(recipe: str, steps: int, folder: Path, workers: int) -> None:
 
 def train_named(task: str, steps: int, folder: Path) -> None:
     """Train a detector or GAN for as many steps, likewise."""
-    kind, weights = NAMED[task], folder.with_suffix(".safetensors")
-    save_file(vkd.create_model(kind.teacher, num_classes=10).state_dict(), weights)
-    networks = dict.fromkeys(kind.fields, str(weights)) | {"teacher": kind.teacher}
+    kind, networks = NAMED[task], {}
+    if task == "detection":  # whose own teacher is trained for minutes; here it knows nothing
+        weights = folder.with_suffix(".safetensors")
+        save_file(vkd.create_model("vidt_digits", num_classes=10).state_dict(), weights)
+        networks = {"teacher": "vidt_digits", "teacher_checkpoint": str(weights)}
     epochs = -(-steps // (kind.images // kind.batch))
     every = max(1, epochs // 5)
     vkd.train(
