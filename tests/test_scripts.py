@@ -18,8 +18,9 @@ from vkd.training.records import read_metrics
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 FLAGS = ("--epochs=1", "--warmup-epochs=0", "--device=cpu", "--trackers=", "--method=none",
          "--feature-weight=0")  # fmt: skip
-# Runs a command once for each machine; every argument is kept.
+# Runs a command once for each machine, and passes on that it shall end; every argument is kept.
 SRUN = """#!/usr/bin/env bash
+trap 'kill -TERM $(jobs -p)' TERM
 while [[ $1 == --* ]]; do echo "$1" >> options; shift; done
 echo "$*" >> commands
 "$@" & "$@" & wait -n && wait -n
@@ -74,7 +75,7 @@ def test_slurm_goes_on_only_where_a_job_was_queued_again(slurm, tmp_path):
 
 
 def test_slurm_queues_the_job_again_before_its_time_is_up(slurm, tmp_path):
-    warning = '#!/usr/bin/env bash\nkill -USR1 "$(ps -o ppid= -p $PPID)"\nsleep 1\n'
+    warning = '#!/usr/bin/env bash\nkill -USR1 "$(ps -o ppid= -p $PPID)"\nexec sleep 60\n'
     slurm("train", "digits", torchrun=warning, SLURM_JOB_ID="77")
     assert "requeue 77" in (tmp_path / "control").read_text().splitlines()
 
