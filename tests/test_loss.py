@@ -57,6 +57,7 @@ def test_logit_loss_equals_hintons_formula():
     expected = 9 * (p * (p.log() - q.log())).sum(1).mean()
     torch.testing.assert_close(logit_loss(student, teacher, 3.0), expected)
     assert logit_loss(student, student).abs() < 1e-6
+    assert torch.equal(logit_loss(student, teacher), logit_loss(student, teacher, 1.0))
 
 
 def test_logit_loss_of_different_classes_says_what_to_do():

@@ -151,6 +151,15 @@ def test_registering_and_importing_refuse_in_one_sentence():
         method_class("odd")
 
 
+@pytest.mark.usefixtures("methods")
+def test_a_broken_method_hides_none_that_is_registered_later():
+    register_method("absent", MethodEntry(target="no_such_module:X", compares="features"))
+    later = MethodEntry(target="vkd.methods.vkd:VkD", compares="features")
+    register_method("later", later)
+    with pytest.raises(UserError, match=r"use one of vkd, .*, later\."):
+        check_signals("kd", set(FEATURES), "detection tokens")
+
+
 def test_signals_that_a_task_lacks_are_told_with_what_works():
     def check(name, available=FEATURES, many_rows=True):
         check_signals(name, set(available), "detection tokens", many_rows)

@@ -30,6 +30,10 @@ def test_needed_signals_come_in_the_order_of_signals():
         needed(signals._replace(labels=None), Labelled(SIZES))
 
 
+def test_signals_that_are_not_given_are_none():
+    assert Signals() == (None,) * 6
+
+
 def test_methods_compare_features_one_by_one_without_a_projection_unless_they_say_more():
     assert Method.needs == {"student_features", "teacher_features"}
     assert Method.recipe_fields == frozenset()

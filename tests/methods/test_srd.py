@@ -61,3 +61,15 @@ def test_errors_name_what_is_wrong(draw_signals):
         SRD(Sizes(student_dim=4))
     with pytest.raises(UserError, match="at least 2 samples, found 1"):
         SRD(SIZES)(draw_signals(rows=1))
+
+
+def test_its_projection_has_no_bias():
+    # Which the batch normalisation would cancel.
+    assert [name for name, _ in SRD(SIZES).named_parameters()] == ["projection.weight"]
+
+
+def test_its_target_is_the_batch_normalised_teacher(draw_signals):
+    method, signals = SRD(SIZES), draw_signals()
+    teacher = signals.teacher_features.detach().double().numpy()
+    target = method.target(signals.teacher_features).detach()
+    np.testing.assert_allclose(target, batch_norm(teacher), rtol=1e-4, atol=1e-5)

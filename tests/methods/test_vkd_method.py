@@ -51,6 +51,17 @@ def test_fitnet_equals_its_formula(draw_signals):
     assert method(signals).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_fitnet_scales_and_shifts_the_student_where_it_is_asked_to(draw_signals):
+    method, signals = FitNet(SIZES, distance="mse", both_sides=True), draw_signals()
+    method.loss.projection.weight.data.fill_(2.0)
+    method.loss.projection.bias.data.fill_(-1.0)
+    student, teacher, weight = arrays(*signals[:2], method.projection_weight())
+    expected = np.square(2 * student @ weight.T - 1 - teacher).mean()
+    assert method(signals).item() == pytest.approx(expected, rel=1e-5)
+    names = {name for name, _ in FitNet(SIZES).named_parameters()}
+    assert names == {"loss.projection.weight"}
+
+
 @pytest.mark.parametrize("both_sides", [False, True])
 @pytest.mark.parametrize("projection", ["orthogonal", "linear", "mlp"])
 def test_gradients_reach_the_student_and_the_projection_only(draw_signals, projection, both_sides):
@@ -118,3 +129,11 @@ def test_scale_and_shift_come_after_the_projection():
     expected = features @ plain.projection_weight().T * scaled.weight + scaled.bias
     torch.testing.assert_close(scaled(features), expected)
     assert VkD.recipe_fields == {"projection", "normalization", "distance", "both_sides"}
+
+
+def test_a_function_normalises_both_sides(draw_signals):
+    method = VkD(SIZES, normalization=torch.sign, both_sides=True, distance="l1")
+    signals = draw_signals()
+    student, teacher, weight = arrays(*signals[:2], method.projection_weight())
+    expected = np.abs(np.sign(student @ weight.T) - np.sign(teacher)).mean()
+    assert method(signals).item() == pytest.approx(expected, rel=1e-5)
