@@ -124,6 +124,7 @@ def test_names_may_be_in_any_script(tmp_path):
         (7, 2, True, 4, [range(0, 4), range(4, 8), range(8, 12)]),
         (4, 2, False, 4, [range(0, 4), range(4, 8)]),
         (1, 1, False, 9, [range(0, 1)]),
+        (8, 1, True, 4, [range(0, 4), range(4, 8)]),
     ],
 )
 def test_files_hold_their_rows_in_turn_and_pairs_leave_an_odd_image_out(

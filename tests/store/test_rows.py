@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from vkd.errors import FieldError, RunError
 from vkd.store.description import StoreDescription, describe
 from vkd.store.layout import RowLayout
 from vkd.store.rows import (
+    _checks,
     bind_teacher,
     check_rows,
     file_of,
@@ -288,3 +290,33 @@ def test_int8_rows_are_rounded_to_whole_steps_of_their_largest():
     held = layout.encoded(TeacherOutput({"a": features}))
     assert held["features"].tolist() == [[127, -64, 0], [0, 0, 0], [-127, 1, 1]]
     assert held["scales"].flatten().tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("classes", "is_taken"), [([0, 2], True), ([0, 3], False), ([-1, 2], False)]
+)
+def test_classes_that_are_kept_are_some_of_the_teachers_whatever_the_checks_say(
+    tmp_path, classes, is_taken
+):
+    small = StoreDescription(2, 1, 0, "float32", ["a", "b", "c"], {}, 2, top_k=2)
+    outputs = TeacherOutput({"a": torch.randn(2, 2)}, torch.randn(2, 3))
+    file = file_of(tmp_path, 0)
+    write_rows(file, outputs, "float32", 2)
+    tensors = load_file(file)
+    tensors["kept"] = torch.tensor([[0, 1], classes], dtype=torch.int16)
+    names = [name for name in open_rows(tmp_path, 0, small).tensors if name != "checks"]
+    rewritten(file, tensors | {"checks": _checks([tensors[name] for name in names])})
+    opened = open_rows(tmp_path, 0, small)
+    assert opened.rows(torch.tensor([0]))["kept"].tolist() == [[0, 1]]
+    if is_taken:
+        assert opened.rows(torch.tensor([1]))["kept"].tolist() == [classes]
+    else:
+        with pytest.raises(RunError, match="is damaged: rows are not as they were written"):
+            opened.rows(torch.tensor([1]))
+
+
+def test_pictures_that_are_described_make_no_other_store(tmp_path):
+    with_times = replace(DESCRIPTION, pictures={"times": "1"})
+    open_store(tmp_path / "store", with_times)
+    open_store(tmp_path / "store", replace(DESCRIPTION, pictures={"times": "2"}))
+    assert describe(tmp_path / "store").pictures == {"times": "1"}
