@@ -5,6 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from timm.optim import create_optimizer_v2
 from torch import nn
 
 from support.gan import small_gan
@@ -221,3 +222,24 @@ def test_moments_that_are_loaded_lie_as_their_weights_do(fused):
     for pair in ((weight, optimizer), (other, resumed)):
         step(*pair, 2)
     assert torch.equal(weight, other)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["adamw", "adafactor", "adafactorbv", "lamb", "lion", "momentum", "sgd", "rmsprop", "muon",
+     "adan", "nadamw", "madgrad", "adopt", "laprop", "mars"],
+)  # fmt: skip
+def test_the_state_of_any_optimiser_is_taken_over(name):
+    def made():
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(6, 40), nn.LayerNorm(40), nn.Linear(40, 2))
+        return module, create_optimizer_v2(module, opt=name, lr=1e-3, weight_decay=0.01)
+
+    module, optimizer = made()
+    for _ in range(2):
+        module(torch.randn(4, 6)).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    _, fresh = made()
+    load_optimizer(fresh, deepcopy(optimizer.state_dict()))
+    assert str(fresh.state_dict()) == str(optimizer.state_dict())
