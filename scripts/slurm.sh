@@ -20,8 +20,14 @@ fi
 
 head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 # Two minutes before its time is up, or when it must make room, training saves and ends, and the job
-# queues itself again.
-trap 'kill -TERM "$!"; wait "$!" || true; scontrol requeue "$SLURM_JOB_ID"' USR1
+# queues itself again. A second warning, or a training that has just ended, changes nothing.
+warned() {
+  trap "" USR1
+  kill -TERM "$!" || true
+  wait "$!" || true
+  scontrol requeue "$SLURM_JOB_ID"
+}
+trap warned USR1
 # Slurm 22.05 and later give srun's tasks one core unless it is told again.
 srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 torchrun \
   --nnodes="$SLURM_JOB_NUM_NODES" \
