@@ -268,6 +268,20 @@ def test_a_method_from_outside_takes_part(compare, tmp_path, monkeypatch):
     assert len(results["methods"]["nearest"]["accuracy"]) == 1
 
 
+def test_a_student_in_a_file_of_python_is_compared(compare, tmp_path):
+    file = tmp_path / "networks.py"
+    file.write_text(
+        "from vkd.models.factory import create_model\n"
+        "def narrow():\n"
+        '    return create_model("conv_vit_digits", embed_dim=16)\n'
+    )
+    fields = {"student": f"{file}:narrow", "student_layer": "norm"}
+    results = compare(["vkd", "none"], tmp_path / "c", seeds=1, **fields)
+    whole = compare(["vkd", "none"], tmp_path / "d", seeds=1)
+    narrow, wide = (found["methods"]["vkd"]["parameters"][0] for found in (results, whole))
+    assert narrow < wide / 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

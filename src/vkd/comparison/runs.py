@@ -15,6 +15,7 @@ from vkd.config import TrainingConfig
 from vkd.errors import FieldError, RunError, UserError
 from vkd.files import read_json, write_json
 from vkd.json_values import as_damaged, entries, finite
+from vkd.network_names import is_code
 from vkd.recipe import saved_config
 from vkd.recipe_values import RecipeFields
 from vkd.training.records import read_metrics
@@ -102,11 +103,18 @@ def carry_out(run: Run) -> Result:
             raise RunError(f"{run.name}, seed {run.config.seed}: {error}") from None
         failure = str(error)
     if run.is_tested:
-        given = run.given
-        test = evaluate(str(run.folder), student=given.new_student(), data=given.data)
+        test = evaluate(str(run.folder), student=_named(run), data=run.given.data)
     result = Result(validation, test, round(before + monotonic() - began, 3), failure)
     _write(run, result)
     return result
+
+
+def _named(run: Run) -> str | nn.Module | None:
+    """The student that evaluation must be told, which no folder alone may name; None for others."""
+    if run.given.student:
+        return run.given.new_student()
+    name = run.config.model_names().get("student", "")
+    return name if is_code(name) else None
 
 
 def _train(run: Run, resume: bool) -> dict[str, float]:

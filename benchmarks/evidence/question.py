@@ -1,0 +1,233 @@
+"""A question of docs/evidence.md: what is trained for it, and how its answer is found."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+import vkd
+from vkd.comparison.compare import tune_methods
+from vkd.comparison.tuning import Tuning, best_changes
+from vkd.recipe import as_config
+from vkd.reporting.environment import environment
+from vkd.reporting.statistics import mean_and_deviation, paired_interval
+from vkd.tasks import metric_of
+from vkd.training.similarities import AFTER, BEFORE, read_similarities
+
+RESULTS = Path(__file__).parents[1] / "results" / "evidence"
+Changes = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A frozen network: its recipe, what is changed in it, and the metric to tell of it."""
+
+    recipe: str
+    changes: Changes
+    metric: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is compared, on what, and how each method's settings are found.
+
+    Attributes:
+        title: of the tables.
+        recipe: that every method changes.
+        fields: changes that all methods share.
+        methods: changes by method.
+        reference: the method that others are compared with.
+        metrics: to tell, the main figure first.
+        conditions: changes by condition; each has a table of its own.
+        tuned_at: the condition in which settings are tried.
+        alone: the method that trains without a teacher, whose lr is tried first; then all others
+            have that lr and try their own candidates.
+        candidates: changes to try, by method, equally many for each.
+        trial_changes: changes in trials alone, for example fewer epochs.
+        networks: frozen networks by role, ``teacher`` and ``extractor``.
+        views: of each image in a store of the teacher; 0 for no store.
+        seeds: of each method.
+    """
+
+    title: str
+    recipe: str
+    fields: Changes
+    methods: Mapping[str, Changes]
+    reference: str
+    metrics: tuple[str, ...]
+    alone: str
+    candidates: Mapping[str, list[dict[str, Any]]]
+    conditions: Mapping[str, Changes] = field(default_factory=lambda: {"": {}})
+    tuned_at: str = ""
+    trial_changes: Changes = field(default_factory=dict)
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    views: int = 0
+    seeds: int = 5
+
+
+class Answer:
+    """The results of a question, in one file that a later call goes on from.
+
+    Args:
+        question: whose.
+        name: of the file.
+        folder: for runs, which can be lost: what is in the file is not trained again, but for the
+            frozen networks.
+    """
+
+    def __init__(self, question: Question, name: str, folder: Path) -> None:
+        self.question, self.name, self.folder = question, name, folder
+        self.file = RESULTS / f"{name}.json"
+        empty: dict[str, Any] = {"title": question.title, "chosen": {}, "trials": [], "scores": {}}
+        self.found = json.loads(self.file.read_text()) if self.file.is_file() else empty
+
+    def find(self, seeds: int) -> None:
+        """Train what is missing, seed by seed, and keep each seed's scores at once."""
+        question = self.question
+        self._common: dict[str, Any] = dict(question.fields) | {"device": "cpu"} | self._networks()
+        self._tune()
+        for seed in range(seeds):
+            for condition in question.conditions:
+                self._compare(condition, seed)
+
+    def _networks(self) -> dict[str, Any]:
+        """The frozen networks' folders, each trained unless it is there; and their store."""
+        found: dict[str, Any] = {}
+        for role, network in self.question.networks.items():
+            folder = self.folder / role
+            if not (folder / "model.safetensors").is_file():
+                vkd.train(
+                    network.recipe, folder, resume=folder.is_dir(), device="cpu", trackers="",
+                    **network.changes,
+                )  # fmt: skip
+            self.found[role] = {network.metric: vkd.evaluate(str(folder))[network.metric]}
+            found[f"{role}_checkpoint"] = str(folder.absolute())
+        if self.question.views:
+            store = self.folder / "store"
+            fields = dict(self.question.fields) | found
+            vkd.cache(
+                self.question.recipe, store, views=self.question.views, dtype="float32",
+                device="cpu", **fields,
+            )  # fmt: skip
+            found["teacher_store"] = str(store.absolute())
+        self._keep()
+        return found
+
+    def _tune(self) -> None:
+        """Choose the lr of training alone, then with it each other method's candidate."""
+        question, chosen = self.question, self.found["chosen"]
+        alone = {question.alone: question.methods[question.alone]}
+        if not chosen:
+            chosen |= self._trials(alone, {})
+        rate = chosen[question.alone]
+        others = {name: own for name, own in question.methods.items() if name not in chosen}
+        if others:
+            found = self._trials(others, rate)
+            chosen |= {name: rate | changes for name, changes in found.items()}
+        self._keep()
+
+    def _trials(self, methods: Mapping[str, Changes], rate: Changes) -> dict[str, dict[str, Any]]:
+        question = self.question
+        changes = (
+            self._common | dict(question.conditions[question.tuned_at])
+            | dict(question.trial_changes) | dict(rate)
+        )  # fmt: skip
+        changes["evaluate_every"] = changes["epochs"]
+        candidates = {name: question.candidates[name] for name in methods}
+        place = self.folder / ("trials" if rate else "rates")
+        trials = tune_methods(
+            question.recipe, methods, place, Tuning(candidates=candidates), **changes
+        )
+        self.found["trials"] += [
+            {"method": trial.variant, **trial.changes, "validation": trial.validation}
+            for trial in trials
+        ]
+        self._keep()
+        lower = metric_of(as_config(question.recipe, {})).lower_is_better
+        return best_changes(trials, lower)
+
+    def _compare(self, condition: str, seed: int) -> None:
+        """Train each method with a seed and keep what the test split says."""
+        question = self.question
+        scores = self.found["scores"].setdefault(condition, {})
+        if any(str(seed) in own for own in scores.values()):
+            return
+        changes = self._common | dict(question.conditions[condition]) | {"seed": seed}
+        changes["evaluate_every"] = changes["epochs"]
+        methods = {
+            name: dict(own) | self.found["chosen"][name] for name, own in question.methods.items()
+        }
+        place = self.folder / "runs" / (condition.replace(" ", "-") or "all") / str(seed)
+        results = vkd.compare(
+            question.recipe, methods, place, seeds=1, reference=question.reference, **changes
+        )
+        for name, metrics in results["methods"].items():
+            run = place / results["runs"][name][0]
+            scores.setdefault(name, {})[str(seed)] = {
+                metric: values[0] for metric, values in metrics.items()
+            } | looked_at(run)
+        self._keep()
+        for own in (place / "runs").iterdir():
+            shutil.rmtree(own)
+
+    def _keep(self) -> None:
+        self.found["environment"] = environment()
+        self.found["table"] = self.table()
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(json.dumps(self.found, indent=1) + "\n")
+
+    def table(self) -> list[str]:
+        """Return the tables of all conditions in Markdown."""
+        lines = []
+        for condition, scores in self.found["scores"].items():
+            heading = f"**{condition}**" if condition else ""
+            lines += [heading, "", *table(scores, self.question)] if scores else []
+        return lines
+
+
+def looked_at(run: Path) -> dict[str, Any]:
+    """Return what a run's folder says beside its metrics: the spectrum of its projection, and how
+    like its features are to the teacher's before and after training.
+    """
+    found: dict[str, Any] = {}
+    file = run / "projection.safetensors"
+    if file.is_file():
+        values = torch.linalg.svdvals(load_file(file)["weight"].float())
+        found["singular_values"] = [round(value, 5) for value in values.tolist()]
+    for stage in (BEFORE, AFTER):
+        similarities = read_similarities(run, stage)
+        if similarities is not None and similarities.found:
+            found[f"cka_{stage}"] = round(similarities.found[0].cka, 4)
+    return found
+
+
+def table(scores: Mapping[str, Mapping[str, Any]], question: Question) -> list[str]:
+    """Return a table in Markdown: each method's mean and deviation over its seeds of each metric,
+    and what the reference has more in the first of them, paired by seed, with a 95 % interval.
+    """
+    main = question.metrics[0]
+    reference = scores[question.reference]
+    names = [metric.replace("_", " ") for metric in question.metrics]
+    lines = [
+        f"| method | {' | '.join(names)} | {question.reference} minus it, {names[0]} | seeds |",
+        f"|---|{'---|' * len(names)}---|---|",
+    ]
+    for name, own in scores.items():
+        cells = []
+        for metric in question.metrics:
+            mean, deviation = mean_and_deviation([found[metric] for found in own.values()])
+            cells.append(f"{mean:.2f} ± {deviation:.2f}")
+        shared = [seed for seed in reference if seed in own]
+        gap = ""
+        if name != question.reference and len(shared) > 1:
+            found = paired_interval(
+                [reference[seed][main] for seed in shared], [own[seed][main] for seed in shared]
+            )
+            gap = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+        lines.append(f"| {name} | {' | '.join(cells)} | {gap} | {len(own)} |")
+    return [*lines, ""]

@@ -1,0 +1,73 @@
+"""The questions of recognition: a narrow DeiT on Fashion-MNIST, its teacher eight times as wide."""
+
+from pathlib import Path
+from typing import Any
+
+from question import Network, Question
+
+NARROW = f"{Path(__file__).parent / 'students.py'}:deit_width_32"
+TEACHER = Network(
+    recipe="fashion-mnist-teacher", changes={"epochs": 3, "workers": 0}, metric="accuracy"
+)
+ALONE, REFERENCE = "alone", "orthogonal, layer norm"
+_NORMALIZATIONS = {"raw": "identity", "layer norm": "layer_norm", "standardise": "standardize"}
+# All that compare features distil logits as well, as the paper does.
+_LOGITS = {"logit_weight": 1.0, "temperature": 1.0}
+_FEATURES: dict[str, dict[str, Any]] = {
+    f"{projection}, {name}": _LOGITS | {"projection": projection, "normalization": normalization}
+    for projection in ("linear", "mlp", "orthogonal")
+    for name, normalization in _NORMALIZATIONS.items()
+}
+METHODS: dict[str, dict[str, Any]] = {
+    ALONE: {"feature_weight": 0.0, "logit_weight": 0.0},
+    "KD": {"feature_weight": 0.0, "logit_weight": 1.0},
+    "DKD": {"method": "dkd", "temperature": 4.0},
+    "DIST": {"method": "dist"},
+    "RKD": {"method": "rkd"} | _LOGITS,
+    "CRD": {"method": "crd"} | _LOGITS,
+    "SRD": {"method": "srd"} | _LOGITS,
+    **_FEATURES,
+}
+
+
+def _weights(name: str, *values: float) -> list[dict[str, Any]]:
+    return [{name: value} for value in values]
+
+
+_OF_FEATURES = _weights("feature_weight", 1.0, 4.0, 16.0, 64.0)
+CANDIDATES: dict[str, list[dict[str, Any]]] = {
+    ALONE: _weights("lr", 1e-3, 2e-3, 4e-3, 8e-3),
+    "KD": [{"logit_weight": w, "temperature": t} for w in (1.0, 4.0) for t in (1.0, 4.0)],
+    "DKD": _weights("logit_weight", 0.25, 1.0, 4.0, 16.0),
+    "DIST": _weights("logit_weight", 0.5, 2.0, 8.0, 32.0),
+    "RKD": _weights("feature_weight", 0.25, 1.0, 4.0, 16.0),
+    "CRD": _weights("feature_weight", 0.2, 0.8, 3.2, 12.8),
+    "SRD": _weights("feature_weight", 0.25, 1.0, 4.0, 16.0),
+    **dict.fromkeys(_FEATURES, _OF_FEATURES),
+}
+FOUR = (ALONE, "KD", "linear, layer norm", REFERENCE)
+
+
+def _question(title: str, methods: tuple[str, ...], **own: Any) -> Question:
+    fields: dict[str, Any] = {"student": NARROW, "student_layer": "norm", "train_fraction": 0.2}
+    return Question(
+        recipe="fashion-mnist-deit",
+        fields=fields | own.pop("fields", {}),
+        methods={name: METHODS[name] for name in methods},
+        candidates={name: CANDIDATES[name] for name in methods},
+        reference=REFERENCE,
+        alone=ALONE,
+        metrics=("accuracy",),
+        networks={"teacher": TEACHER},
+        title=title,
+        **own,
+    )
+
+
+RECOGNITION = _question(
+    "A fifth of Fashion-MNIST, 5 epochs, width 32 to 256",
+    tuple(METHODS),
+    fields={"epochs": 5},
+    trial_changes={"epochs": 2},
+    views=5,
+)
