@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from vkd.normalization import NORMALIZATIONS, Normalization
 from vkd.projection import OrthogonalProjection
+from vkd.similarity import explained_share
 
 T = TypeVar("T")
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -29,10 +30,17 @@ class FeatureLoss(nn.Module):
             (N, teacher_dim) features, applied to the teacher's.
         distance: ``smooth_l1`` (the paper's), ``l1``, ``mse`` or a function of two tensors.
 
+    Attributes:
+        explained: share of the variance of the normalised teacher features that the projected
+            student features explained in the last batch, see ``vkd.similarity.explained_share``; a
+            scalar, None before the first.
+
     Raises:
         ValueError: for unknown names, and in ``forward`` for shapes that do not match or
             features that are not finite.
     """
+
+    explained: Tensor | None
 
     def __init__(
         self,
@@ -44,6 +52,7 @@ class FeatureLoss(nn.Module):
         self.projection = projection
         self.normalization: Normalization = _by_name(normalization, NORMALIZATIONS, "normalization")
         self.distance: Distance = _by_name(distance, DISTANCES, "distance")
+        self.explained = None
 
     def forward(self, student_features: Tensor, teacher_features: Tensor) -> Tensor:
         """Return the scalar loss of student (N, student_dim) and teacher (N, teacher_dim).
@@ -60,6 +69,7 @@ class FeatureLoss(nn.Module):
                 f"The projected student features have shape {tuple(projected.shape)}, "
                 f"the teacher's {tuple(target.shape)}; they must be equal."
             )
+        self.explained = explained_share(projected, target)
         return self.distance(projected, target)
 
 

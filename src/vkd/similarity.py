@@ -50,6 +50,21 @@ def _inner(x: Tensor, y: Tensor) -> Tensor:
     return (x.T @ y).square().sum()
 
 
+@torch.no_grad()
+def explained_share(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return the share of a target's variance that a prediction explains, a scalar up to 1.
+
+    The coefficient of determination ``1 - |predicted - target|^2 / (N V)`` over all of (N, D), with
+    V the sum of the D features' unbiased variances over the N rows. What says no more than the
+    mean of all targets does, those of other batches too, has 0 in the mean; less has below 0. 0
+    too where all targets are alike. Nothing is read from a device.
+    """
+    target, rows = target.float(), len(target)
+    total = (target - target.mean(0)).square().sum() * (rows / max(rows - 1, 1))
+    share = 1 - (predicted.float() - target).square().sum() / total
+    return torch.where(total > 0, share, 0.0)
+
+
 class Span(NamedTuple):
     """What of a teacher's variance lies in the span of a projection.
 

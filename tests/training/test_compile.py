@@ -43,6 +43,8 @@ def trained(modules, batches, state):
             torch.stack(list(found.values())).sum().backward()
             optimizer.step()
             optimizer.zero_grad()
+            shares = module.explained()
+            found |= {f"unexplained {name}": 1 - share for name, share in shares.items()}
             terms.append({name: term.item() for name, term in found.items()})
         if step == FIRST - 1:
             graphs = counters["stats"]["unique_graphs"]

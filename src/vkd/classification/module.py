@@ -12,7 +12,7 @@ from vkd.classification.config import ClassificationConfig
 from vkd.classification.distillation import Distillation
 from vkd.classification.mixing import mixed_images, mixed_labels
 from vkd.data.batch_augmentation import BatchAugmentation
-from vkd.methods.method import Signals
+from vkd.methods.method import Signals, explained_by
 from vkd.store.teacher import Stored
 from vkd.teacher import TeacherOutput
 from vkd.training.task import TrainingModule
@@ -105,6 +105,10 @@ class ClassificationModule(TrainingModule):
         if self.distillation is not None and taught is not None:
             signals = self.distillation.signals(taught, taught_logits, labels, indices)
         return self._compared(label_logits, labels, smoothing, signals)
+
+    def explained(self) -> dict[str, Tensor]:
+        """Return what the method of features explains; see ``TrainingModule``."""
+        return explained_by(dict(self.methods))
 
     def _taught(
         self, images: Tensor, indices: Tensor, stored: Stored | None

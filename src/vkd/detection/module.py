@@ -9,6 +9,7 @@ from vkd.detection.losses import class_error, detection_losses, predictions_of, 
 from vkd.detection.matching import Rules, match
 from vkd.detection.objects import counts_of, mean_count, objects_of
 from vkd.detection.tokens import TokenLoss, TokenTeacher
+from vkd.methods.method import explained_by
 from vkd.models.vidt.detector import ViDT, ViDTWithoutNeck, pad_images
 from vkd.training.task import TrainingModule
 
@@ -79,6 +80,10 @@ class DetectionModule(TrainingModule):
         as in ``box.0``.
         """
         return self._measures
+
+    def explained(self) -> dict[str, Tensor]:
+        """Return what the method explains of each set of tokens; see ``TrainingModule``."""
+        return {} if self.token_loss is None else explained_by(dict(self.token_loss.losses))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted loss terms of a batch of ``images`` and ``targets``."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from vkd.data.batch_augmentation import BatchAugmentation
 from vkd.distiller import Distiller
 from vkd.embedding.distillation import MethodLoss
+from vkd.methods.method import explained_by
 from vkd.training.task import TrainingModule
 
 # Images, or ``Drawn`` where they are augmented on the device, labels that are not read, indices.
@@ -73,6 +74,15 @@ class EmbeddingModule(TrainingModule):
         for loss in self.distiller.losses.values():
             cast(MethodLoss, loss).indices = indices
         return {"feature": self.weight * self.distiller(images, indices).loss}
+
+    def explained(self) -> dict[str, Tensor]:
+        """Return what the methods explain, by pair of layers; see ``TrainingModule``."""
+        if self.distiller is None:
+            return {}
+        losses = self.distiller.losses
+        methods = {name: cast(MethodLoss, loss).method for name, loss in losses.items()}
+        names = methods if len(methods) > 1 else ["feature"]
+        return explained_by(dict(zip(names, methods.values(), strict=True)))
 
 
 def _without_effect(student: nn.Module) -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from vkd.generation.augmentation import diff_augment
 from vkd.generation.config import GenerationConfig
-from vkd.methods.method import Signals
+from vkd.methods.method import Signals, explained_by
 from vkd.models.biggan import Discriminator, Generator
 from vkd.store.teacher import Stored
 from vkd.teacher import Teacher
@@ -89,6 +89,10 @@ class DiscriminatorModule(TrainingModule):
             )
             terms["feature"] = self.config.feature_weight * self.method(signals)
         return terms
+
+    def explained(self) -> dict[str, Tensor]:
+        """Return what the method explains; see ``TrainingModule``."""
+        return {} if self.method is None else explained_by({"feature": self.method})
 
 
 class GeneratorModule(TrainingModule):

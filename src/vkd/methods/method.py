@@ -72,6 +72,15 @@ class Method(nn.Module):
         """Return the scalar loss of a batch."""
         raise NotImplementedError
 
+    @property
+    def explained(self) -> Tensor | None:
+        """Share of the variance of ``target`` that the student explained in the last batch.
+
+        A scalar, see ``vkd.similarity.explained_share``. None before the first batch, and for
+        methods whose features are not to match a target, but compare samples.
+        """
+        return None
+
     def projection_weight(self) -> Tensor | None:
         """Return the matrix (T, S) that maps student to teacher features; None without one."""
         return None
@@ -106,6 +115,12 @@ class Method(nn.Module):
         }
         weight = deepcopy(self, whole).projection_weight()
         return {} if weight is None else {"projection": {"weight": weight.detach()}}
+
+
+def explained_by(losses: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """Return what methods explained of their targets in the last batch, where they have such."""
+    found = {name: loss.explained for name, loss in losses.items() if isinstance(loss, Method)}
+    return {name: share for name, share in found.items() if share is not None}
 
 
 def needed(signals: Signals, method: Method) -> list[Any]:

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from vkd.errors import UserError
 from vkd.methods.checks import check_at_least, check_dims, full_precision
 from vkd.methods.method import Method, Signals, Sizes, needed
+from vkd.similarity import explained_share
 
 _EPS = 1e-4  # of the batch normalisation, as in the paper's release
 
@@ -36,6 +37,7 @@ class SRD(Method):
         check_at_least("alpha", alpha, 1)
         self.alpha = alpha
         self.projection = nn.Linear(sizes.student_dim, sizes.teacher_dim, bias=False)
+        self._explained: Tensor | None = None
 
     def forward(self, signals: Signals) -> Tensor:
         """Return the scalar loss of a batch."""
@@ -45,8 +47,14 @@ class SRD(Method):
         with full_precision(student):
             ours = _batch_norm(self.projection(student.float()))
             known = _batch_norm(teacher.detach().float())
+            self._explained = explained_share(ours, known)
             total = (ours - known).abs().pow(self.alpha).sum()
         return total.clamp(min=torch.finfo(total.dtype).tiny).log()
+
+    @property
+    def explained(self) -> Tensor | None:
+        """See ``Method.explained``."""
+        return self._explained
 
     def target(self, teacher_features: Tensor) -> Tensor:
         """Return the batch-normalised features of the teacher (N, T)."""

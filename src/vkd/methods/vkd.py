@@ -92,6 +92,11 @@ class VkD(Method):
         with full_precision(student):
             return self.loss(student.float(), teacher.float())
 
+    @property
+    def explained(self) -> Tensor | None:
+        """See ``Method.explained``."""
+        return self.loss.explained
+
     @torch.no_grad()
     def load_projection(self, weights: Mapping[str, Tensor]) -> dict[str, str]:
         """Take an orthogonal projection that was trained elsewhere, see ``Method``.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from vkd.reporting.blocks import Block, Drawing, Drawings, Missing, Section, Text
@@ -45,6 +46,7 @@ def metric_curves(histories: Histories, chosen: Mapping[str, Look]) -> list[Draw
     return [
         *(_metric(histories, chosen, name) for name in _metrics(histories)[:_MOST_METRICS]),
         *_terms(_taken(histories, "train"), chosen, "epoch"),
+        *_explained(histories, chosen),
     ]
 
 
@@ -135,6 +137,44 @@ def _terms(histories: Histories, chosen: Mapping[str, Look], key: str) -> list[D
         )
         for name in list(names)[:_MOST_TERMS]
     ]
+
+
+def _explained(histories: Histories, chosen: Mapping[str, Look]) -> list[Drawing]:
+    """A figure of what students explain of their teachers: of a single run each feature loss, of
+    several the mean of theirs.
+    """
+    found = {
+        name: [[_in_percent(record) for record in run if record.get("explained")] for run in runs]
+        for name, runs in histories.items()
+    }
+    losses = {loss for runs in found.values() for record in runs[0] for loss in record} - {"epoch"}
+    if not losses:
+        return []
+    label = "share explained, %"
+    caption = (
+        "Share of the variance of what the student's features are to match that they explain, by "
+        "epoch; 0 where they say no more than its mean."
+    )
+    if len(found) == 1 and len(losses) > 1:
+        lines = {
+            loss: line for loss in sorted(losses) for line in _lines(found, "epoch", loss).values()
+        }
+        return [line_chart(lines, "epoch", label, caption, looks(lines))]
+    means = {
+        name: [[_mean_share(record) for record in run] for run in runs]
+        for name, runs in found.items()
+    }
+    return [line_chart(_lines(means, "epoch", "mean"), "epoch", label, caption, chosen)]
+
+
+def _in_percent(record: Record) -> Record:
+    shares = {loss: 100 * share for loss, share in record["explained"].items()}
+    return {"epoch": record["epoch"]} | shares
+
+
+def _mean_share(record: Record) -> Record:
+    mean = fmean(share for loss, share in record.items() if loss != "epoch")
+    return {"epoch": record["epoch"], "mean": mean}
 
 
 def _values(

@@ -44,11 +44,12 @@ class EpochSums:
     Attributes:
         terms: of the loss.
         measures: see ``TrainingModule.measures``.
+        explained: see ``TrainingModule.explained``.
         rates: the learning rate of each step.
     """
 
     def __init__(self) -> None:
-        self.terms, self.measures = Means(), Means()
+        self.terms, self.measures, self.explained = Means(), Means(), Means()
         self.rates: list[float] = []
 
     def state(self) -> dict[str, Any]:
@@ -56,6 +57,7 @@ class EpochSums:
         return {
             "terms": self.terms.state(),
             "measures": self.measures.state(),
+            "explained": self.explained.state(),
             "rates": list(self.rates),
         }
 
@@ -63,4 +65,7 @@ class EpochSums:
         """Take over a ``state`` that was saved."""
         self.terms.load(state["terms"], device)
         self.measures.load(state["measures"], device)
+        # States of earlier versions have none.
+        if "explained" in state:
+            self.explained.load(state["explained"], device)
         self.rates = list(state["rates"])

@@ -29,7 +29,8 @@ def read_records(file: Path, key: str, *numbers: str) -> list[dict[str, Any]]:
     the last is taken, and it is said.
 
     Args:
-        file: whose records may have dicts of numbers: ``train``, ``validation``.
+        file: whose records may have dicts of numbers: ``train``, ``validation``,
+            ``explained``.
         key: the number that tells records apart: ``epoch``, ``update``.
         numbers: what else each record must have.
 
@@ -64,7 +65,7 @@ def _fault(record: Any, numbers: tuple[str, ...]) -> str:
             finite(record.get(name), 0) if name == "seconds" else whole(record.get(name))
         except ValueError as error:
             return f"{name} is wrong, {error}"
-    for part in ("train", "validation", "terms"):
+    for part in ("train", "validation", "terms", "explained"):
         values = record.get(part, {})
         if not isinstance(values, dict) or not all(map(_is_number, values.values())):
             return f"{part} must be numbers by name"

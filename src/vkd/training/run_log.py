@@ -6,12 +6,14 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from statistics import fmean
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from vkd.files import append_whole, write_whole
+from vkd.training.explained import standing
 from vkd.training.extra_log import ExtraLog, RunShape
-from vkd.training.records import read_records
+from vkd.training.records import read_metrics, read_records
 from vkd.training.trackers import Trackers
 
 if TYPE_CHECKING:
@@ -82,6 +84,12 @@ class RunLog:
         append_whole(self.folder / "notes.txt", message + "\n")
         _log.warning("%s", message)
 
+    def standing(self) -> None:
+        """Note each feature loss of the finished run that has hardly taught the student."""
+        if self.enabled:
+            for message in standing(read_metrics(self.folder)):
+                self.note(message)
+
     def rewind(self, epoch: int, updates: int) -> None:
         """Drop the records after a state, see ``RunLog``, to which the run has gone back."""
         if self.enabled:
@@ -133,7 +141,7 @@ class RunLog:
                 print(text, flush=True)
         self._updates = []
         values = {"lr": record["lr"]}
-        for part in ("train", "validation"):
+        for part in ("train", "validation", "explained"):
             values |= {f"{part}/{name}": value for name, value in record.get(part, {}).items()}
         values |= {name: record[name] for name in _NUMBERS if name in record}
         self.trackers.log(values, record["epoch"])
@@ -144,7 +152,9 @@ class RunLog:
         found, metric = record.get("validation", {}), self.shape.metric
         score = f" {metric} {found[metric]:.2f}" if metric in found else ""
         pace = f"{record['images_per_second']:.4g} images/s waiting {record['waiting']:.0%}"
-        line = f"{terms}{score} lr {record['lr']:.2e} {pace}"
+        shares = record.get("explained", {}).values()
+        share = f" explains {fmean(shares):.1%}" if shares else ""
+        line = f"{terms}{share}{score} lr {record['lr']:.2e} {pace}"
         title = f"epoch {record['epoch']}/{self.shape.epochs}"
         if self._bar is not None:
             self._bar.update(self._bar_task, description=title, terms=line)

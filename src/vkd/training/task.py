@@ -62,6 +62,14 @@ class TrainingModule(nn.Module):
         """
         return {}
 
+    def explained(self) -> dict[str, Tensor]:
+        """Return what the student explains of its teacher: by feature loss, the share of the
+        target's variance in the last batch; see ``vkd.methods.method.Method.explained``.
+
+        None by default.
+        """
+        return {}
+
     def predict(self, *inputs: Any) -> Any:
         """Return the deployed network's output for ``inputs``."""
         return self.get_submodule(self.deployed)(*inputs)

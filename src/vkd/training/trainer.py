@@ -184,6 +184,7 @@ class Trainer:
         log.epoch(record | {"seconds": round(monotonic() - began, 3)})
         last = progress.epoch == config.epochs
         if last:
+            log.standing()
             record_after(self.task, self._evaluated(), self.folder, config.compile)
         self._keep_best(progress, metrics)
         stop = self._stops.is_asked and self.accelerator.num_processes == 1
@@ -209,6 +210,8 @@ class Trainer:
         record: dict[str, Any] = {"epoch": epoch, "updates": progress.updates}
         record |= {"lr": self.optimizers[0].param_groups[0]["lr"], "train": terms}
         record["measures"] = {"lr": fmean(self._sums.rates)} | measures
+        if explained := self._sums.explained.reduced(self.accelerator):
+            record["explained"] = explained
         record |= gradients | self._pace()
         # Before anything is measured, as metrics may fail on what is not finite.
         fault = fault_of_terms(terms) or fault_of_weights(self.modules, self.accelerator)
@@ -352,6 +355,7 @@ class Trainer:
             self._sums.terms.add(found)
             for step in self.task.steps if found else ():
                 self._sums.measures.add(step.module.measures())
+                self._sums.explained.add(step.module.explained())
             progress.batch += 1
             log.step()
             if self.accelerator.sync_gradients:

@@ -1,0 +1,34 @@
+"""Whether feature losses act: what the student explains of its teacher, epoch by epoch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# A rise of less than a hundredth is none; a student that explains most of it has learnt already.
+_RISE, _MOST = 0.01, 0.5
+
+
+def standing(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each feature loss whose explained share did not rise in a run.
+
+    Args:
+        records: of the epochs, as ``metrics.jsonl`` has them, with ``explained`` by loss.
+    """
+    shares = [record["explained"] for record in records if record.get("explained")]
+    if len(shares) < 2:
+        return []
+    first, last = shares[0], shares[-1]
+    still = [
+        name
+        for name, share in last.items()
+        if name in first and share < _MOST and share < first[name] + _RISE
+    ]
+    return [
+        f"The student explains {last[name]:.1%} of the variance of what {_named(name)} are to "
+        f"match, after {first[name]:.1%} in the first epoch: the loss has hardly taught it; see "
+        "weight, layers and normalisation."
+        for name in still
+    ]
+
+
+def _named(name: str) -> str:
+    return "its features" if name == "feature" else f"its features of {name}"
