@@ -29,7 +29,7 @@ ALLOWED = {
     "similarity": set(),
     **dict.fromkeys(sorted(GROUND), GROUND),
     "store": {*CORE, *GROUND, "config", "data", "models", "training", "store"},
-    "methods": {"projection", "normalization", "loss", "errors", "methods"},
+    "methods": {"projection", "normalization", "loss", "similarity", "errors", "methods"},
     "config": {*GROUND, "methods", "config"},
     "images_config": {*GROUND, "config", "data"},
     "models": {*GROUND, "inputs", "models"},

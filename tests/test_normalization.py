@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
 from support.forked import in_two_processes
@@ -16,6 +17,7 @@ from vkd.normalization import (
     _principal_components,
     identity,
     inverse_square_root,
+    ledoit_wolf_ridge,
     whitening_of,
 )
 
@@ -284,3 +286,22 @@ def test_rows_that_are_all_alike_have_no_directions():
     values, vectors = _principal_components(torch.zeros(3, 5))
     assert not values.any()
     assert not vectors.any()
+
+
+@pytest.mark.parametrize(("samples", "dim"), [(400, 12), (30, 60)])
+def test_a_shrunk_whitening_is_that_of_the_shrunk_covariance(samples, dim):
+    features = draw(samples, dim) * torch.logspace(0, -3, dim)
+    shrunk = LedoitWolf().fit(features.double().numpy()).covariance_
+    values, vectors = np.linalg.eigh(shrunk)
+    centred = (features - features.mean(0)).double().numpy()
+    expected = centred @ vectors / np.sqrt(values) @ vectors.T
+    found = whitening_of(features, eps=ledoit_wolf_ridge(features))(features).double().numpy()
+    # But for a factor, in which (1 - s) and the N - 1 of our variances are.
+    factor = np.linalg.norm(found) / np.linalg.norm(expected)
+    np.testing.assert_allclose(found, factor * expected, atol=2e-3)
+    assert 0.7 < factor < 1.1
+
+
+def test_of_noise_alone_lengths_are_whitened():
+    features = torch.ones(5, 3)
+    assert whitening_of(features, eps=ledoit_wolf_ridge(features))(features).abs().max() == 0

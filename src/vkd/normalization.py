@@ -162,6 +162,28 @@ def whitening_of(
     return apply
 
 
+def ledoit_wolf_ridge(features: Tensor) -> float:
+    """Return the ``eps`` with which ``whitening_of`` (N, D) ``features`` shrinks their covariance.
+
+    The estimator ``(1 - s) C + s mean(eigenvalues of C) I`` has the least expected distance to the
+    covariance that the features are drawn from; whitening by it is, up to a factor near 1, that
+    with ``eps = s / (1 - s)``.
+
+    Raises:
+        ValueError: for fewer than 2 samples.
+
+    Source: Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
+    matrices", Journal of Multivariate Analysis 2004, by scikit-learn.
+    """
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    features = _checked(features.detach())
+    _require_two(features, "whiten")
+    share = float(ledoit_wolf_shrinkage(features.cpu().double().numpy()))
+    # Of samples that are all noise the share is 1, and nothing but their lengths is whitened.
+    return share / max(1 - share, 1e-6)
+
+
 def _centred_solve(lower: Tensor, centred: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(lower.to(centred), centred.T, upper=False).T
 

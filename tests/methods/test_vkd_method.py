@@ -128,7 +128,26 @@ def test_scale_and_shift_come_after_the_projection():
         scaled.bias.uniform_(1, 2)
     expected = features @ plain.projection_weight().T * scaled.weight + scaled.bias
     torch.testing.assert_close(scaled(features), expected)
-    assert VkD.recipe_fields == {"projection", "normalization", "distance", "both_sides"}
+    assert VkD.recipe_fields == {
+        "projection", "normalization", "distance", "both_sides", "standardize_student"
+    }  # fmt: skip
+
+
+def test_a_standardised_student_reaches_its_target_whatever_its_scale():
+    method = VkD(SIZES, normalization="identity", standardize_student=True, distance="mse")
+    features = torch.randn(50, 4)
+    signals = Signals(student_features=features, teacher_features=torch.randn(50, 9))
+    loss = method(signals)
+    small = signals._replace(student_features=3 + features / 1000)
+    assert method(small).item() == pytest.approx(loss.item(), rel=1e-2)
+    student, weight = arrays(features, method.projection_weight())
+    standardised = (student - student.mean(0)) / student.std(0, ddof=1)
+    with torch.no_grad():
+        method.loss.projection.scale.fill_(0.5)
+    expected = 0.5 * standardised @ weight.T
+    np.testing.assert_allclose(method.loss.projection(features).detach(), expected, atol=1e-4)
+    with pytest.raises(UserError, match="both_sides does; choose one"):
+        VkD(SIZES, both_sides=True, standardize_student=True)
 
 
 def test_a_function_normalises_both_sides(draw_signals):

@@ -36,8 +36,10 @@ class GenerationConfig(LabelledImagesConfig):
         teacher_layer: the teacher's submodule whose output is the target; empty for its last.
         teacher_pool: layout of its output.
         projection: map from the discriminator's to the teacher's features.
-        whitening: statistics of whitening, of each batch, as in the paper, or of the data once,
-            which batches smaller than the number of features need.
+        whitening: statistics of whitening: of each batch, as in the paper; of the data once, which
+            batches smaller than the number of features need; or shrunk, of the data with their
+            covariance shrunk as Ledoit and Wolf do, so that directions without variance, which
+            nobody can learn, do not count as much as others.
         extractor: network whose features the metrics compare; inception for FID as others
             report it.
         extractor_checkpoint: its weights or run folder.
@@ -58,7 +60,7 @@ class GenerationConfig(LabelledImagesConfig):
     teacher_layer: str = ""
     teacher_pool: Literal["auto", "NCHW", "NHWC", "NLC", "token"] = "auto"
     normalization: Normalization = "whiten"
-    whitening: Literal["batch", "data"] = "batch"
+    whitening: Literal["batch", "data", "shrunk"] = "batch"
     extractor: str = INCEPTION
     extractor_checkpoint: str = ""
     extractor_recipe: str = ""

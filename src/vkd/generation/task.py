@@ -29,7 +29,7 @@ from vkd.models.biggan import SIDE, Discriminator, Generator
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model
 from vkd.models.start import start_from
-from vkd.normalization import Normalization, whitening_of
+from vkd.normalization import Normalization, ledoit_wolf_ridge, whitening_of
 from vkd.store.fitting import fitting_store, source_of, views_of
 from vkd.store.teacher import DiskTeacher, Stored
 from vkd.teacher import NetworkTeacher, StoredTeacher, Teacher, widths_of
@@ -130,7 +130,10 @@ class GenerationTask(Task):
         if objects.loss is not None:
             return objects.loss(sizes)
         check_method(config)
-        values = config.method_values() | {"normalization": self._normalization(teacher)}
+        values = config.method_values() | {
+            "normalization": self._normalization(teacher),
+            "standardize_student": True,
+        }
         with as_user_error("method_options"):
             return build_method(config.method, sizes, config.method_options, values)
 
@@ -142,10 +145,13 @@ class GenerationTask(Task):
         if isinstance(teacher, DiskTeacher):
             rows = torch.arange(teacher.description.rows_per_view)
             parts = [teacher.stored(part).output.only for part in rows.split(250)]
-            return whitening_of(torch.cat(parts).to(device))
-        batches = read(loader(self.splits.train, 250, classes=len(self.splits.classes)))
-        features = [teacher(part[0].to(device), part[2]).only for part in batches]
-        return whitening_of(torch.cat(features))
+        else:
+            batches = read(loader(self.splits.train, 250, classes=len(self.splits.classes)))
+            parts = [teacher(part[0].to(device), part[2]).only for part in batches]
+        features = torch.cat(parts).to(device)
+        if config.whitening == "data":
+            return whitening_of(features)
+        return whitening_of(features, eps=ledoit_wolf_ridge(features))
 
     def step_teacher(self) -> NetworkTeacher | None:
         """Return the teacher, where it is a network."""

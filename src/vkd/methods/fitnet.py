@@ -14,7 +14,8 @@ class FitNet(VkD):
     (``distance="mse"``); here r acts on pooled features, and the distance is the recipe's.
 
     Args:
-        sizes, projection, normalization, distance, both_sides: as in ``VkD``; r is the projection.
+        sizes, projection, normalization, distance, both_sides, standardize_student: as in ``VkD``;
+            r is the projection.
 
     Raises:
         UserError: as ``VkD``.
@@ -31,6 +32,7 @@ class FitNet(VkD):
         normalization: str | Normalization = "identity",
         distance: str | Distance = "smooth_l1",
         both_sides: bool = False,
+        standardize_student: bool = False,
     ) -> None:
         super().__init__(
             sizes,
@@ -38,4 +40,5 @@ class FitNet(VkD):
             normalization=normalization,
             distance=distance,
             both_sides=both_sides,
+            standardize_student=standardize_student,
         )

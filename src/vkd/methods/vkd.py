@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from vkd.errors import as_user_error
+from vkd.errors import UserError, as_user_error
 from vkd.loss import DISTANCES, Distance, FeatureLoss
 from vkd.methods.checks import check_choice, full_precision
 from vkd.methods.method import Method, Signals, Sizes, needed
 from vkd.methods.projections import PROJECTIONS
-from vkd.normalization import NORMALIZATIONS, Normalization
+from vkd.normalization import NORMALIZATIONS, Normalization, standardize
 from vkd.projection import OrthogonalProjection
 
 
@@ -41,6 +41,27 @@ class ScaledProjection(nn.Module):
         return self.normalization(self.projection(features) * self.weight + self.bias)
 
 
+class StandardizedProjection(nn.Module):
+    """A projection of student features that are standardised over the batch, and a learned scale.
+
+    For students whose own normalisation decides how large features are: spectral normalisation
+    makes those of a discriminator small, and an orthogonal projection keeps lengths, so that they
+    could never reach whitened targets. The scale lets a feature that is sure of little say little.
+
+    Args:
+        projection: maps (N, student_dim) to (N, dim).
+    """
+
+    def __init__(self, projection: nn.Module) -> None:
+        super().__init__()
+        self.projection = projection
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (N, student_dim) to (N, dim)."""
+        return self.projection(standardize(features)) * self.scale
+
+
 class VkD(Method):
     """Distance between projected student and normalised teacher features.
 
@@ -55,16 +76,19 @@ class VkD(Method):
         distance: ``smooth_l1``, ``l1``, ``mse`` or a function of two (N, T) tensors.
         both_sides: whether the projected student features get a learned scale and shift per
             feature, and then the normalisation too (section 4.2).
+        standardize_student: whether the student features are standardised over the batch before
+            the projection, and what it gives has a learned scale.
 
     Raises:
-        UserError: for unknown names, and for ``identity`` with S != T.
+        UserError: for unknown names, for ``identity`` with S != T, and for ``both_sides`` with
+            ``standardize_student``.
 
     Source: Miles, Elezi and Deng, "VkD: Improving Knowledge Distillation using Orthogonal
     Projections", CVPR 2024, section 3 and equation 1.
     """
 
     recipe_fields: ClassVar[frozenset[str]] = frozenset(
-        {"projection", "normalization", "distance", "both_sides"}
+        {"projection", "normalization", "distance", "both_sides", "standardize_student"}
     )
 
     def __init__(
@@ -75,8 +99,11 @@ class VkD(Method):
         normalization: str | Normalization = "layer_norm",
         distance: str | Distance = "smooth_l1",
         both_sides: bool = False,
+        standardize_student: bool = False,
     ) -> None:
         super().__init__(sizes)
+        if both_sides and standardize_student:
+            raise UserError("standardize_student is already what both_sides does; choose one.")
         check_choice("projection", projection, PROJECTIONS)
         check_choice("normalization", normalization, NORMALIZATIONS)
         check_choice("distance", distance, DISTANCES)
@@ -84,6 +111,8 @@ class VkD(Method):
             module = PROJECTIONS[projection](sizes.student_dim, sizes.teacher_dim)
         if both_sides:
             module = ScaledProjection(module, sizes.teacher_dim, normalization)
+        if standardize_student:
+            module = StandardizedProjection(module)
         self.loss = FeatureLoss(module, normalization, distance)
 
     def forward(self, signals: Signals) -> Tensor:
@@ -104,8 +133,7 @@ class VkD(Method):
         Raises:
             ValueError: if the matrix is not orthonormal.
         """
-        outer = self.loss.projection
-        projection = outer.projection if isinstance(outer, ScaledProjection) else outer
+        outer, projection = self.loss.projection, self._projection()
         matrix = weights["projection"]
         if not isinstance(projection, OrthogonalProjection):
             return {}
@@ -127,9 +155,14 @@ class VkD(Method):
 
     def projection_weight(self) -> Tensor | None:
         """Return the matrix (T, S) of a linear projection; None for ``mlp`` and ``identity``."""
-        projection = self.loss.projection
-        if isinstance(projection, ScaledProjection):
-            projection = projection.projection
+        projection = self._projection()
         if isinstance(projection, OrthogonalProjection | nn.Linear):
             return projection.weight
         return None
+
+    def _projection(self) -> nn.Module:
+        """The map from student to teacher features itself."""
+        outer = self.loss.projection
+        if isinstance(outer, ScaledProjection | StandardizedProjection):
+            return outer.projection
+        return outer
