@@ -9,10 +9,22 @@ from there, also where the work folder is lost.
 import argparse
 from pathlib import Path
 
-import recognition
+import canvases
+import digits_embedding
+import narrow_deit
+import small_gan
 from question import Answer, Question
 
-QUESTIONS: dict[str, Question] = {"recognition": recognition.RECOGNITION}
+RESULTS = Path(__file__).parents[1] / "results" / "evidence"
+QUESTIONS: dict[str, Question] = {
+    "recognition": narrow_deit.RECOGNITION,
+    "schedules": narrow_deit.SCHEDULES,
+    "widths": narrow_deit.WIDTHS,
+    "labels": narrow_deit.LABELS,
+    "detection": canvases.DETECTION,
+    "generation": small_gan.GENERATION,
+    "embedding": digits_embedding.EMBEDDING,
+}
 
 
 def main() -> None:
@@ -23,7 +35,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=0, help="0 for the plan's")
     arguments = parser.parse_args()
     question = QUESTIONS[arguments.question]
-    answer = Answer(question, arguments.question, arguments.folder)
+    answer = Answer(question, RESULTS / f"{arguments.question}.json", arguments.folder)
     answer.find(arguments.seeds or question.seeds)
     print("\n".join(answer.table()))
 

@@ -19,7 +19,6 @@ from vkd.reporting.statistics import mean_and_deviation, paired_interval
 from vkd.tasks import metric_of
 from vkd.training.similarities import AFTER, BEFORE, read_similarities
 
-RESULTS = Path(__file__).parents[1] / "results" / "evidence"
 Changes = Mapping[str, Any]
 
 
@@ -44,10 +43,12 @@ class Question:
         reference: the method that others are compared with.
         metrics: to tell, the main figure first.
         conditions: changes by condition; each has a table of its own.
+        of_alone: by condition, changes of ``alone`` where those of the condition need a teacher.
         tuned_at: the condition in which settings are tried.
         alone: the method that trains without a teacher, whose lr is tried first; then all others
-            have that lr and try their own candidates.
+            have that lr and try their own candidates. Empty where all have the recipe's lr.
         candidates: changes to try, by method, equally many for each.
+        settings_of: the question whose settings are taken, in place of trials; empty for none.
         trial_changes: changes in trials alone, for example fewer epochs.
         networks: frozen networks by role, ``teacher`` and ``extractor``.
         views: of each image in a store of the teacher; 0 for no store.
@@ -60,9 +61,11 @@ class Question:
     methods: Mapping[str, Changes]
     reference: str
     metrics: tuple[str, ...]
-    alone: str
-    candidates: Mapping[str, list[dict[str, Any]]]
+    alone: str = ""
+    candidates: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    settings_of: str = ""
     conditions: Mapping[str, Changes] = field(default_factory=lambda: {"": {}})
+    of_alone: Mapping[str, Changes] = field(default_factory=dict)
     tuned_at: str = ""
     trial_changes: Changes = field(default_factory=dict)
     networks: Mapping[str, Network] = field(default_factory=dict)
@@ -75,14 +78,13 @@ class Answer:
 
     Args:
         question: whose.
-        name: of the file.
+        file: of the results.
         folder: for runs, which can be lost: what is in the file is not trained again, but for the
             frozen networks.
     """
 
-    def __init__(self, question: Question, name: str, folder: Path) -> None:
-        self.question, self.name, self.folder = question, name, folder
-        self.file = RESULTS / f"{name}.json"
+    def __init__(self, question: Question, file: Path, folder: Path) -> None:
+        self.question, self.file, self.folder = question, file, folder
         empty: dict[str, Any] = {"title": question.title, "chosen": {}, "trials": [], "scores": {}}
         self.found = json.loads(self.file.read_text()) if self.file.is_file() else empty
 
@@ -121,10 +123,12 @@ class Answer:
     def _tune(self) -> None:
         """Choose the lr of training alone, then with it each other method's candidate."""
         question, chosen = self.question, self.found["chosen"]
-        alone = {question.alone: question.methods[question.alone]}
-        if not chosen:
-            chosen |= self._trials(alone, {})
-        rate = chosen[question.alone]
+        if question.settings_of and not chosen:
+            other = json.loads(self.file.with_stem(question.settings_of).read_text())
+            chosen |= {name: other["chosen"][name] for name in question.methods}
+        if question.alone and not chosen:
+            chosen |= self._trials({question.alone: question.methods[question.alone]}, {})
+        rate = chosen[question.alone] if question.alone else {}
         others = {name: own for name, own in question.methods.items() if name not in chosen}
         if others:
             found = self._trials(others, rate)
@@ -139,7 +143,8 @@ class Answer:
         )  # fmt: skip
         changes["evaluate_every"] = changes["epochs"]
         candidates = {name: question.candidates[name] for name in methods}
-        place = self.folder / ("trials" if rate else "rates")
+        is_rate = question.alone in methods
+        place = self.folder / ("rates" if is_rate else "trials")
         trials = tune_methods(
             question.recipe, methods, place, Tuning(candidates=candidates), **changes
         )
@@ -162,6 +167,8 @@ class Answer:
         methods = {
             name: dict(own) | self.found["chosen"][name] for name, own in question.methods.items()
         }
+        if condition in question.of_alone:
+            methods[question.alone] |= question.of_alone[condition]
         place = self.folder / "runs" / (condition.replace(" ", "-") or "all") / str(seed)
         results = vkd.compare(
             question.recipe, methods, place, seeds=1, reference=question.reference, **changes
@@ -178,7 +185,7 @@ class Answer:
     def _keep(self) -> None:
         self.found["environment"] = environment()
         self.found["table"] = self.table()
-        RESULTS.mkdir(parents=True, exist_ok=True)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text(json.dumps(self.found, indent=1) + "\n")
 
     def table(self) -> list[str]:

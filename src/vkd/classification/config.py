@@ -24,6 +24,8 @@ class ClassificationConfig(LabelledImagesConfig, ImagesConfig):
         temperature: of that divergence.
         label_loss: cross-entropy with the labels, or binary cross-entropy of each class.
         label_smoothing: of the cross-entropy with the labels.
+        label_fraction: share of the training images, drawn by the seed, whose labels are used;
+            the others learn from the teacher alone.
         mixup: alpha of mixup; 0 for none.
         cutmix: alpha of cutmix.
         cutmix_min: smallest side of cutmix's patch, as a share of the image's.
@@ -45,6 +47,7 @@ class ClassificationConfig(LabelledImagesConfig, ImagesConfig):
     temperature: float = 1.0
     label_loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
     label_smoothing: float = 0.0
+    label_fraction: float = 1.0
     mixup: float = 0.0
     cutmix: float = 0.0
     cutmix_min: float = 0.0
@@ -72,6 +75,7 @@ class ClassificationConfig(LabelledImagesConfig, ImagesConfig):
         "method": (
             "method", "method_options", "projection", "normalization", "distance",
             "feature_weight", "logit_weight", "temperature", "label_loss", "label_smoothing",
+            "label_fraction",
         ),
     }  # fmt: skip
 
@@ -88,8 +92,17 @@ class ClassificationConfig(LabelledImagesConfig, ImagesConfig):
             self.require("repeated_augmentation", is_once, "1 with a store, which has its views")
         self.require("temperature", self.temperature > 0, "above 0")
         self.require("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1")
+        self._check_labels()
         self.require_choice("dataset", SMALL | PHOTOGRAPHS)
         self.check_read()
+
+    def _check_labels(self) -> None:
+        share = self.label_fraction
+        self.require("label_fraction", 0 < share <= 1, "above 0 and at most 1")
+        if share < 1:
+            self.require("label_fraction", not self.mixes, "1 with mixup or cutmix")
+            is_taught = self.needs_teacher
+            self.require("label_fraction", is_taught, "1 without a teacher; see train_fraction")
 
     @property
     def mixes(self) -> bool:

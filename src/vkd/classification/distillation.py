@@ -110,34 +110,36 @@ def distillation_of(
         classes=sizes.classes,
         samples=samples,
     )
-    is_mixed = config.mixes
     methods = {}
     if config.compares_features:
         methods["feature"] = (
-            objects.loss(built) if objects.loss else _method(config.method, config, built, is_mixed)
+            objects.loss(built) if objects.loss else _method(config.method, config, built)
         )
     if config.logit_weight:
-        methods["logit"] = _method(config.logit_method, config, built, is_mixed)
-    return Distillation(teacher, methods, tap, pool, samples, is_mixed)
+        methods["logit"] = _method(config.logit_method, config, built)
+    return Distillation(teacher, methods, tap, pool, samples, config.mixes)
 
 
 def check_methods(config: ClassificationConfig) -> None:
     """Raise ``UserError`` for a method that cannot compare the recipe's images."""
-    is_mixed = config.mixes
     if config.compares_features:
-        _check(config.method, is_mixed)
+        _check(config.method, config)
     if config.logit_weight:
-        _check(config.logit_method, is_mixed)
+        _check(config.logit_method, config)
 
 
-def _check(name: str, is_mixed: bool) -> None:
-    available = set(Signals._fields) - ({"indices"} if is_mixed else set())
+def _check(name: str, config: ClassificationConfig) -> None:
+    available, where = set(Signals._fields), "images"
+    if config.mixes:
+        available, where = available - {"indices"}, "mixed images"
+    elif config.label_fraction < 1:
+        available, where = available - {"labels"}, "images without labels"
     with as_user_error("method"):
-        check_signals(name, available, "mixed images" if is_mixed else "images")
+        check_signals(name, available, where)
 
 
-def _method(name: str, config: ClassificationConfig, sizes: Sizes, is_mixed: bool) -> Method:
-    _check(name, is_mixed)
+def _method(name: str, config: ClassificationConfig, sizes: Sizes) -> Method:
+    _check(name, config)
     options = config.method_options if name == config.method else {}
     with as_user_error("method_options"):
         return build_method(name, sizes, options, config.method_values())

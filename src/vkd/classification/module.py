@@ -40,7 +40,10 @@ class ClassificationModule(TrainingModule):
         num_classes: classes, for mixup.
         distillation: the teacher, and the methods that compare with it; None to train alone.
         augmentation: finishes the images of a batch; None where they come finished.
+        labelled: which training images have a label (M,), bool; None where all have.
     """
+
+    labelled: Tensor | None
 
     def __init__(
         self,
@@ -49,8 +52,10 @@ class ClassificationModule(TrainingModule):
         num_classes: int,
         distillation: Distillation | None = None,
         augmentation: BatchAugmentation | None = None,
+        labelled: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("labelled", labelled, persistent=False)
         self.augmentation = augmentation
         self.config, self.student, self.distillation = config, student, distillation
         self.methods = nn.ModuleDict(distillation.methods if distillation else {})
@@ -104,7 +109,12 @@ class ClassificationModule(TrainingModule):
         signals = None
         if self.distillation is not None and taught is not None:
             signals = self.distillation.signals(taught, taught_logits, labels, indices)
-        return self._compared(label_logits, labels, smoothing, signals)
+        if self.labelled is None:
+            return self._compared(label_logits, labels, smoothing, signals)
+        known = self.labelled[indices % len(self.labelled)]
+        if signals is not None:
+            signals = signals._replace(labels=None)
+        return self._compared(label_logits, labels, smoothing, signals, known)
 
     def explained(self) -> dict[str, Tensor]:
         """Return what the method of features explains; see ``TrainingModule``."""
@@ -119,14 +129,24 @@ class ClassificationModule(TrainingModule):
         return self.distillation.teacher(images, indices) if stored is None else stored.output
 
     def _terms(
-        self, logits: Tensor, labels: Tensor, smoothing: float, signals: Signals | None
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        smoothing: float,
+        signals: Signals | None,
+        known: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The weighted terms of what student and teacher found; one graph where it is compiled."""
         weights = {"feature": self.config.feature_weight, "logit": self.config.logit_weight}
         terms = {}
         if signals is not None:
             terms = {name: weights[name] * method(signals) for name, method in self.methods.items()}
-        return terms | {"label": self._label_loss(logits.float(), labels, smoothing)}
+        losses = self._label_losses(logits.float(), labels, smoothing)
+        if known is None:
+            return terms | {"label": losses.mean()}
+        # As many as are expected, so that a batch with one label weighs it no more than others.
+        share = (losses * known).mean() / self.config.label_fraction
+        return terms | {"label": share}
 
     def _mixed(self, images: Tensor, labels: Tensor, stored: Stored | None) -> tuple[Any, Any]:
         if self._mixup is not None:
@@ -137,11 +157,13 @@ class ClassificationModule(TrainingModule):
         mixed = mixed_labels(labels, mixing, self.num_classes, smoothing)
         return mixed_images(images, mixing), mixed
 
-    def _label_loss(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    def _label_losses(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        """The loss of each image (N,)."""
         if self.config.label_loss == "cross_entropy":
-            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
         if labels.ndim == 1:
             # As F.one_hot, which reads the least and largest label.
             labels = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
         # Of a mixed image all classes are there.
-        return F.binary_cross_entropy_with_logits(logits, (labels > 0).float())
+        target = (labels > 0).float()
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)

@@ -32,6 +32,7 @@ from vkd.methods.method import Method
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model, fitting_options
 from vkd.models.start import start_from
+from vkd.notes import say
 from vkd.store.fitting import source_of, views_of
 from vkd.store.teacher import DiskTeacher, Stored
 from vkd.teacher import NetworkTeacher
@@ -69,10 +70,21 @@ class ClassificationTask(Task):
         self._companion: Callable[[Tensor], Stored] | None = None
         distillation = self._distillation(student, objects) if config.needs_teacher else None
         module = ClassificationModule(
-            student, config, len(self.splits.classes), distillation, self.splits.augmentation
-        )
+            student, config, len(self.splits.classes), distillation, self.splits.augmentation,
+            self._labelled(),
+        )  # fmt: skip
         self.steps = [OptimizerStep(module)]
         self._answers = Answers()
+
+    def _labelled(self) -> Tensor | None:
+        """Which training images have a label, and say how many; None where all have."""
+        share, images = self.config.label_fraction, len(cast(Sized, self.splits.train))
+        if share == 1:
+            return None
+        count = max(1, round(share * images))
+        say("label_fraction", [f"{count:,} of {images:,} training images have a label"])
+        random = torch.Generator().manual_seed(self.config.seed)
+        return torch.randperm(images, generator=random) < count
 
     def _distillation(self, student: nn.Module, objects: Objects) -> Distillation:
         samples = len(cast(Sized, self.splits.train))

@@ -48,7 +48,7 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
 FOUR = (ALONE, "KD", "linear, layer norm", REFERENCE)
 
 
-def _question(title: str, methods: tuple[str, ...], **own: Any) -> Question:
+def _question(title: str, *, methods: tuple[str, ...], **own: Any) -> Question:
     fields: dict[str, Any] = {"student": NARROW, "student_layer": "norm", "train_fraction": 0.2}
     return Question(
         recipe="fashion-mnist-deit",
@@ -64,10 +64,45 @@ def _question(title: str, methods: tuple[str, ...], **own: Any) -> Question:
     )
 
 
+_FOUR: dict[str, Any] = {"methods": FOUR, "settings_of": "recognition"}
 RECOGNITION = _question(
     "A fifth of Fashion-MNIST, 5 epochs, width 32 to 256",
-    tuple(METHODS),
+    methods=tuple(METHODS),
     fields={"epochs": 5},
     trial_changes={"epochs": 2},
     views=5,
+)
+SCHEDULES = _question(
+    "A tenth of Fashion-MNIST, width 32 to 256",
+    fields={"train_fraction": 0.1},
+    conditions={f"{epochs} epochs": {"epochs": epochs} for epochs in (5, 20, 60)},
+    views=20,
+    **_FOUR,
+)
+WIDTHS = _question(
+    "A fifth of Fashion-MNIST, 5 epochs, width 64 to 256",
+    fields={"epochs": 5, "student": "deit_fashion_distilled"},
+    views=5,
+    **_FOUR,
+)
+# As many updates, 860, on the labelled images alone.
+_LABELLED = {0.01: 215, 0.1: 20}
+LABELS = _question(
+    "All pictures of Fashion-MNIST, 2 epochs, width 32 to 256",
+    fields={"epochs": 2, "train_fraction": 1.0},
+    conditions={
+        f"{share:.0%} of the labels": {"label_fraction": share} for share in (0.01, 0.1, 1.0)
+    },
+    of_alone={
+        f"{share:.0%} of the labels": {
+            "label_fraction": 1.0,
+            "train_fraction": share,
+            "epochs": epochs,
+            "evaluate_every": epochs,
+            "teacher_store": "",
+        }
+        for share, epochs in _LABELLED.items()
+    },
+    views=2,
+    **_FOUR,
 )

@@ -1,0 +1,26 @@
+"""The question of embeddings without labels: a narrow ViT on digits."""
+
+from typing import Any
+
+from question import Network, Question
+
+REFERENCE = "orthogonal, layer norm"
+METHODS: dict[str, dict[str, Any]] = {
+    "untrained": {"method": "none"},
+    "linear, raw": {"projection": "linear", "normalization": "identity"},
+    "linear, layer norm": {"projection": "linear"},
+    "MLP, raw": {"projection": "mlp", "normalization": "identity"},
+    "MLP, layer norm": {"projection": "mlp"},
+    REFERENCE: {},
+}
+_WEIGHTS: list[dict[str, Any]] = [{"feature_weight": w} for w in (0.25, 1.0, 4.0, 16.0)]
+EMBEDDING = Question(
+    title="Digits without labels, 30 epochs, width 32 to 128",
+    recipe="digits-embedding",
+    fields={"epochs": 30},
+    methods=METHODS,
+    reference=REFERENCE,
+    metrics=("knn", "probe", "recall_1", "cka"),
+    candidates=dict.fromkeys(METHODS, _WEIGHTS) | {"untrained": [{}]},
+    networks={"teacher": Network(recipe="digits-teacher", changes={}, metric="accuracy")},
+)

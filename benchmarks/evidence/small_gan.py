@@ -1,0 +1,39 @@
+"""The question of generation from little data: a small BigGAN on shares of Fashion-MNIST."""
+
+from typing import Any
+
+from question import Network, Question
+
+REFERENCE = "orthogonal, whitened"
+METHODS: dict[str, dict[str, Any]] = {
+    "GAN alone": {"feature_weight": 0.0},
+    "linear, raw": {"projection": "linear", "normalization": "identity"},
+    "orthogonal, layer norm": {"normalization": "layer_norm"},
+    REFERENCE: {"normalization": "whiten", "whitening": "data"},
+}
+_WEIGHTS: list[dict[str, Any]] = [{"feature_weight": w} for w in (0.25, 1.0, 4.0, 16.0)]
+_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
+# As many updates of each network, about 1,718, on every share of the 55,000 images.
+_SHARES = {"100 %": (1.0, 1), "20 %": (0.2, 5), "10 %": (0.1, 10)}
+GENERATION = Question(
+    title="Fashion-MNIST, BigGAN",
+    recipe="gan-fashion-mnist",
+    fields={},
+    methods=METHODS,
+    reference=REFERENCE,
+    metrics=("frechet_distance", "accuracy", "diversity", "recall"),
+    conditions={name: {"fraction": f, "epochs": e} for name, (f, e) in _SHARES.items()},
+    tuned_at="10 %",
+    alone="GAN alone",
+    candidates=dict.fromkeys(METHODS, _WEIGHTS)
+    | {"GAN alone": [{"lr": rate, "min_lr": rate} for rate in _RATES]},
+    trial_changes={"epochs": 3},
+    networks={
+        "teacher": Network(
+            recipe="fashion-mnist-teacher", changes={"epochs": 3}, metric="accuracy"
+        ),
+        "extractor": Network(
+            recipe="fashion-mnist-extractor", changes={"epochs": 2, "seed": 1}, metric="accuracy"
+        ),
+    },
+)

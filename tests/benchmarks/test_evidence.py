@@ -1,0 +1,117 @@
+"""Questions of the evidence are answered seed by seed, and go on from the file of their answer."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+EVIDENCE = Path(__file__).parents[2] / "benchmarks" / "evidence"
+sys.path.insert(0, str(EVIDENCE))
+
+import question as asked  # noqa: E402
+from answer import QUESTIONS  # noqa: E402
+
+QUICK = {"epochs": 1, "warmup_epochs": 0}
+
+
+@pytest.fixture
+def question(digits_teacher, monkeypatch):
+    """Three methods on digits, for an epoch."""
+    monkeypatch.setattr(asked.Answer, "_networks", lambda self: {})
+    return asked.Question(
+        title="digits",
+        recipe="digits",
+        fields=QUICK | {"teacher_checkpoint": str(digits_teacher)},
+        methods={
+            "alone": {"feature_weight": 0.0, "method": "none"},
+            "linear": {"projection": "linear"},
+            "orthogonal": {},
+        },
+        reference="orthogonal",
+        metrics=("accuracy", "loss"),
+        alone="alone",
+        candidates={
+            "alone": [{"lr": 1e-3}, {"lr": 4e-3}],
+            "linear": [{"feature_weight": 1.0}, {"feature_weight": 9.0}],
+            "orthogonal": [{"feature_weight": 1.0}, {"feature_weight": 9.0}],
+        },
+        conditions={"whole": {}, "half": {"train_fraction": 0.5}},
+        tuned_at="whole",
+    )
+
+
+@pytest.fixture
+def compared(monkeypatch):
+    """The folders and seeds of all comparisons."""
+    found, original = [], asked.vkd.compare
+
+    def compare(recipe, methods, folder, **options):
+        found.append((folder.parent.name, options["seed"]))
+        return original(recipe, methods, folder, show=False, processes=1, **options)
+
+    monkeypatch.setattr(asked.vkd, "compare", compare)
+    return found
+
+
+def test_an_answer_goes_on_from_its_file_alone(question, compared, tmp_path):
+    file = tmp_path / "results" / "digits.json"
+    asked.Answer(question, file, tmp_path / "first").find(1)
+    assert compared == [("whole", 0), ("half", 0)]
+    before = json.loads(file.read_text())
+    answer = asked.Answer(question, file, tmp_path / "second")
+    answer.find(2)
+    assert compared[2:] == [("whole", 1), ("half", 1)]
+    found = json.loads(file.read_text())
+    for part in ("chosen", "trials"):
+        assert found[part] == before[part]
+    for condition, scores in before["scores"].items():
+        for name, seeds in scores.items():
+            assert found["scores"][condition][name]["0"] == seeds["0"]
+    rate = found["chosen"]["alone"]["lr"]
+    assert found["chosen"]["linear"]["lr"] == found["chosen"]["orthogonal"]["lr"] == rate
+    assert len(found["trials"]) == 6
+    own = found["scores"]["whole"]["orthogonal"]["1"]
+    assert len(own["singular_values"]) == 32
+    assert {"accuracy", "loss", "cka_before", "cka_after"} <= own.keys()
+    assert any("**half**" in line for line in answer.table())
+
+
+def test_settings_of_another_question_are_taken(question, compared, tmp_path):
+    first = tmp_path / "first.json"
+    chosen = {
+        "alone": {"lr": 0.001},
+        "linear": {"lr": 0.001, "feature_weight": 3.0},
+        "orthogonal": {"lr": 0.001, "feature_weight": 5.0},
+    }
+    first.write_text(json.dumps({"chosen": chosen}))
+    own = replace(question, settings_of="first", conditions={"": {}})
+    answer = asked.Answer(own, tmp_path / "own.json", tmp_path / "runs")
+    answer.find(1)
+    assert answer.found["chosen"] == chosen
+    assert answer.found["trials"] == []
+
+
+def test_a_table_has_the_paired_interval_of_the_main_figure(question):
+    scores = {
+        "linear": {"0": {"accuracy": 1.0, "loss": 3.0}, "1": {"accuracy": 2.0, "loss": 3.0}},
+        "orthogonal": {"0": {"accuracy": 2.0, "loss": 1.0}, "1": {"accuracy": 5.0, "loss": 1.0}},
+    }
+    lines = asked.table(scores, question)
+    # Differences 1 and 3: mean 2, deviation 1.414 of two, and t(1) of 12.706.
+    assert "| linear | 1.50 ± 0.71 | 3.00 ± 0.00 | +2.00 (-10.71 to +14.71) | 2 |" in lines
+    assert "| orthogonal | 3.50 ± 2.12 | 1.00 ± 0.00 |  | 2 |" in lines
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_method_of_a_question_has_as_many_trials(name):
+    own = QUESTIONS[name]
+    assert own.reference in own.methods
+    assert own.tuned_at in own.conditions or own.settings_of
+    if own.settings_of:
+        assert own.methods.keys() <= QUESTIONS[own.settings_of].methods.keys()
+        return
+    counts = {method: len(own.candidates[method]) for method in own.methods}
+    counts.pop("untrained", None)
+    assert set(counts.values()) == {4}
