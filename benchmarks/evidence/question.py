@@ -85,7 +85,13 @@ class Answer:
 
     def __init__(self, question: Question, file: Path, folder: Path) -> None:
         self.question, self.file, self.folder = question, file, folder
-        empty: dict[str, Any] = {"title": question.title, "chosen": {}, "trials": [], "scores": {}}
+        empty: dict[str, Any] = {
+            "title": question.title,
+            "chosen": {},
+            "networks": {},
+            "trials": [],
+            "scores": {},
+        }
         self.found = json.loads(self.file.read_text()) if self.file.is_file() else empty
 
     def find(self, seeds: int) -> None:
@@ -107,7 +113,9 @@ class Answer:
                     network.recipe, folder, resume=folder.is_dir(), device="cpu", trackers="",
                     **network.changes,
                 )  # fmt: skip
-            self.found[role] = {network.metric: vkd.evaluate(str(folder))[network.metric]}
+            self.found["networks"][role] = {
+                network.metric: vkd.evaluate(str(folder))[network.metric]
+            }
             found[f"{role}_checkpoint"] = str(folder.absolute())
         if self.question.views:
             store = self.folder / "store"

@@ -91,6 +91,22 @@ def test_a_teachers_index_is_searched_through_the_projection(run, digits, digits
     assert by_hand(*sides, names, queries, 5) == found(records)
 
 
+@pytest.mark.parametrize("option", ["both_sides", "standardize_student"])
+def test_a_student_that_more_than_a_map_leads_to_its_teacher_searches_no_index_of_it(
+    digits, digits_teacher, tmp_path, option
+):
+    vkd.train(
+        "digits-embedding", tmp_path / "run", show=False, device="cpu", trackers="", epochs=1,
+        warmup_epochs=0, evaluate_every=1, teacher_checkpoint=str(digits_teacher),
+        method_options={option: True},
+    )  # fmt: skip
+    metrics = vkd.evaluate(str(tmp_path / "run"), device="cpu")
+    assert metrics["recall_1"] > 0
+    assert not any("mixed" in name or "folded" in name for name in metrics)
+    with pytest.raises(UserError, match="does not lead to the teacher's normalised embedding"):
+        vkd.search(tmp_path / "run", [digits / "queries"], digits / "index", index_by="teacher")
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".parquet"])
 def test_an_index_is_saved_and_searched_later(run, digits, tmp_path, suffix):
     queries, index = [digits / "queries"], digits / "index"

@@ -12,10 +12,16 @@ from vkd.normalization import NORMALIZATIONS
 from vkd.notes import say
 
 
+# Options of methods by which more than the projection lies between student and teacher.
+_MORE_THAN_A_MAP = ("both_sides", "standardize_student")
+
+
 def leads_to_teacher(config: EmbeddingConfig) -> bool:
     """Return whether a run's projection leads from the student's embedding to the features that its
     teacher is measured by, normalised as the recipe says."""
     if "loss" in config.objects or "normalization" not in method_class(config.method).recipe_fields:
+        return False
+    if any(config.method_options.get(name) for name in _MORE_THAN_A_MAP):
         return False
     layers = config.chosen_teachers()[0].layers
     # Of several layers the teacher is measured by none, but by its own embedding.

@@ -1,0 +1,58 @@
+"""Write the tables of all answers into docs/evidence.md, each between the comments with its name.
+
+python benchmarks/evidence/page.py
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parents[1] / "results" / "evidence"
+PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
+
+
+def block(found: dict[str, Any]) -> str:
+    """Return an answer's tables, and what they were measured with."""
+    where = found["environment"]
+    trials: dict[str, int] = {}
+    for trial in found["trials"]:
+        trials[trial["method"]] = trials.get(trial["method"], 0) + 1
+    counts = sorted(set(trials.values()))
+    tried = f"Trials of each method: {' or '.join(map(str, counts))}. " if counts else ""
+    networks = "".join(
+        f"The {role}: {metric} {value:.1f}. "
+        for role, own in found.get("networks", {}).items()
+        for metric, value in own.items()
+    )
+    lines = [f"{found['title']}. {networks}{tried}{where['hardware']}, {where['date']}.", ""]
+    return "\n".join([*lines, *found["table"]]).strip()
+
+
+def with_tables(page: str, answers: dict[str, dict[str, Any]]) -> str:
+    """Return a page whose comments have the tables of the answers between them.
+
+    Raises:
+        ValueError: if a comment of an answer is missing.
+    """
+    for name, found in answers.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)", re.DOTALL)
+        if not pattern.search(page):
+            raise ValueError(f"{PAGE} has no comments {name} and end of {name}.")
+        text = block(found)
+        page = pattern.sub(lambda match, text=text: match[1] + text + match[2], page)
+    return page
+
+
+def answers() -> dict[str, dict[str, Any]]:
+    """Return all answers that there are, by question."""
+    return {file.stem: json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))}
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(with_tables(PAGE.read_text(), answers()))
+
+
+if __name__ == "__main__":
+    main()
