@@ -137,7 +137,7 @@ def trained(name: str, folder: Path, seed: int, epochs: int) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "teacher_checkpoint": str(folder / "teacher"), "device": "cpu", "trackers": "",
         "extractor_checkpoint": str(folder / "extractor"), "seed": seed, "epochs": epochs,
-        "evaluate_every": epochs,
+        "evaluate_every": epochs, "teacher_precision": "float32",
     }  # fmt: skip
     if changes.get("feature_weight") != 0:
         fields |= {"method": "way", "feature_weight": 1.0}
@@ -186,8 +186,9 @@ def main() -> None:
         found[name].append(metrics)
     lines = table(found)
     print("\n".join(lines))
-    content = {"seeds": arguments.seeds, "epochs": arguments.epochs, "ways": found}
-    write_results(arguments.output, content | {"table": lines})
+    title = f"`{RECIPE}`, {arguments.epochs} epochs, seeds: {arguments.seeds}"
+    content = {"title": title, "trials": [], "ways": found, "table": lines}
+    write_results(arguments.output, content)
 
 
 def _task(task: tuple[str, int], folder: Path, epochs: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Write the tables of all answers into docs/evidence.md, each between the comments with its name.
+"""Write the tables of all answers into their pages, each between the comments with its name.
 
 python benchmarks/evidence/page.py
 """
@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "results" / "evidence"
-PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
+RESULTS = Path(__file__).parents[1] / "results"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def block(found: dict[str, Any]) -> str:
@@ -38,20 +38,30 @@ def with_tables(page: str, answers: dict[str, dict[str, Any]]) -> str:
     for name, found in answers.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)", re.DOTALL)
         if not pattern.search(page):
-            raise ValueError(f"{PAGE} has no comments {name} and end of {name}.")
+            raise ValueError(f"The page has no comments {name} and end of {name}.")
         text = block(found)
         page = pattern.sub(lambda match, text=text: match[1] + text + match[2], page)
     return page
 
 
-def answers() -> dict[str, dict[str, Any]]:
-    """Return all answers that there are, by question."""
-    return {file.stem: json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))}
+def answers() -> dict[Path, dict[str, dict[str, Any]]]:
+    """Return all answers that there are, by page and name."""
+    found = {file.stem: _read(file) for file in sorted((RESULTS / "evidence").glob("*.json"))}
+    terms = RESULTS / "generation_terms.json"
+    return {
+        DOCS / "evidence.md": found,
+        DOCS / "generation.md": {"terms": _read(terms)} if terms.is_file() else {},
+    }
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text())
 
 
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(with_tables(PAGE.read_text(), answers()))
+    """Write the pages."""
+    for page, found in answers().items():
+        page.write_text(with_tables(page.read_text(), found))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from vkd.methods.build import method_class
 from vkd.normalization import NORMALIZATIONS
 from vkd.notes import say
 
-
 # Options of methods by which more than the projection lies between student and teacher.
 _MORE_THAN_A_MAP = ("both_sides", "standardize_student")
 
