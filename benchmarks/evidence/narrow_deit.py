@@ -57,7 +57,7 @@ def _question(title: str, *, methods: tuple[str, ...], **own: Any) -> Question:
         candidates={name: CANDIDATES[name] for name in methods},
         reference=REFERENCE,
         alone=ALONE,
-        metrics=("accuracy",),
+        metrics=("accuracy", "condition", "cka_after"),
         networks={"teacher": TEACHER},
         title=title,
         **own,
@@ -75,7 +75,14 @@ RECOGNITION = _question(
 SCHEDULES = _question(
     "A tenth of Fashion-MNIST, width 32 to 256",
     fields={"train_fraction": 0.1},
-    conditions={f"{epochs} epochs": {"epochs": epochs} for epochs in (5, 20, 60)},
+    conditions={
+        f"{epochs} epochs": {
+            "epochs": epochs,
+            "checkpoint_every": epochs // 5,
+            "checkpoints_kept": 5,
+        }
+        for epochs in (5, 20, 60)
+    },
     views=20,
     **_FOUR,
 )

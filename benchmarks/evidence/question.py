@@ -20,6 +20,8 @@ from vkd.tasks import metric_of
 from vkd.training.similarities import AFTER, BEFORE, read_similarities
 
 Changes = Mapping[str, Any]
+# Of a classifier's state; that of an orthogonal projection is no matrix that it applies.
+_LINEAR = "methods.feature.loss.projection.weight"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,8 @@ class Question:
         fields: changes that all methods share.
         methods: changes by method.
         reference: the method that others are compared with.
-        metrics: to tell, the main figure first.
+        metrics: to tell, the main figure first; beside those of the test split ``condition`` of
+            the projection, and ``cka_before`` and ``cka_after`` training.
         conditions: changes by condition; each has a table of its own.
         of_alone: by condition, changes of ``alone`` where those of the condition need a teacher.
         tuned_at: the condition in which settings are tried.
@@ -207,13 +210,21 @@ class Answer:
 
 def looked_at(run: Path) -> dict[str, Any]:
     """Return what a run's folder says beside its metrics: the spectrum of its projection, and how
-    like its features are to the teacher's before and after training.
+    like its features are to the teacher's before and after training; of a linear projection the
+    condition number after each epoch that a checkpoint is kept of.
     """
     found: dict[str, Any] = {}
+    for state in sorted((run / "checkpoints").glob("epoch-*")):
+        matrix = load_file(state / "network-0.safetensors").get(_LINEAR)
+        if matrix is not None:
+            values = torch.linalg.svdvals(matrix.float())
+            epoch = str(int(state.name.removeprefix("epoch-")))
+            found.setdefault("conditions", {})[epoch] = round(float(values[0] / values[-1]), 4)
     file = run / "projection.safetensors"
     if file.is_file():
         values = torch.linalg.svdvals(load_file(file)["weight"].float())
         found["singular_values"] = [round(value, 5) for value in values.tolist()]
+        found["condition"] = round(float(values[0] / values[-1]), 4)
     for stage in (BEFORE, AFTER):
         similarities = read_similarities(run, stage)
         if similarities is not None and similarities.found:
@@ -235,8 +246,8 @@ def table(scores: Mapping[str, Mapping[str, Any]], question: Question) -> list[s
     for name, own in scores.items():
         cells = []
         for metric in question.metrics:
-            mean, deviation = mean_and_deviation([found[metric] for found in own.values()])
-            cells.append(f"{mean:.2f} ± {deviation:.2f}")
+            values = [found[metric] for found in own.values() if metric in found]
+            cells.append("{:.2f} ± {:.2f}".format(*mean_and_deviation(values)) if values else "")
         shared = [seed for seed in reference if seed in own]
         gap = ""
         if name != question.reference and len(shared) > 1:

@@ -76,6 +76,10 @@ def test_an_answer_goes_on_from_its_file_alone(question, compared, tmp_path):
     own = found["scores"]["whole"]["orthogonal"]["1"]
     assert len(own["singular_values"]) == 32
     assert {"accuracy", "loss", "cka_before", "cka_after"} <= own.keys()
+    linear = found["scores"]["whole"]["linear"]["1"]
+    values = linear["singular_values"]
+    assert linear["conditions"] == {"1": pytest.approx(values[0] / values[-1], rel=1e-3)}
+    assert "conditions" not in own
     assert any("**half**" in line for line in answer.table())
 
 
