@@ -63,14 +63,16 @@ class BothStandardized(AsItIs):
 class Rising(VkD):
     """The weight rises from 0."""
 
+    calls: Tensor
+
     def __init__(self, sizes: Sizes, **options: Any) -> None:
         super().__init__(sizes, **options)
-        self.calls = 0
+        self.register_buffer("calls", torch.zeros(()))
 
     def forward(self, signals: Signals) -> Tensor:
         """Return the loss, times a share of the weight."""
         self.calls += 1
-        return min(1.0, self.calls / RISE) * super().forward(signals)
+        return (self.calls / RISE).clamp(max=1) * super().forward(signals)
 
 
 def mean(places: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ fi
 
 head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 # Two minutes before its time is up, or when it must make room, training saves and ends, and the job
-# queues itself again. A second warning, or a training that has just ended, changes nothing.
+# queues itself again. A second warning changes nothing.
 warned() {
   trap "" USR1
   kill -TERM "$!" || true

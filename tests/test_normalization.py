@@ -17,7 +17,7 @@ from vkd.normalization import (
     _principal_components,
     identity,
     inverse_square_root,
-    ledoit_wolf_ridge,
+    ledoit_wolf,
     whitening_of,
 )
 
@@ -288,20 +288,25 @@ def test_rows_that_are_all_alike_have_no_directions():
     assert not vectors.any()
 
 
-@pytest.mark.parametrize(("samples", "dim"), [(400, 12), (30, 60)])
-def test_a_shrunk_whitening_is_that_of_the_shrunk_covariance(samples, dim):
-    features = draw(samples, dim) * torch.logspace(0, -3, dim)
-    shrunk = LedoitWolf().fit(features.double().numpy()).covariance_
-    values, vectors = np.linalg.eigh(shrunk)
+@pytest.mark.parametrize(("samples", "dim"), [(400, 12), (60, 30)])
+@pytest.mark.parametrize("method", ["zca", "cholesky"])
+def test_a_shrunk_whitening_is_that_of_the_shrunk_covariance(samples, dim, method):
+    features = draw(samples, dim) * torch.logspace(0, -2, dim)
+    share = ledoit_wolf(features)
+    assert share == pytest.approx(LedoitWolf().fit(features.numpy()).shrinkage_, rel=1e-3)
+    own = np.cov(features.double().numpy().T)
+    shrunk = (1 - share) * own + share * np.trace(own) / dim * np.eye(dim)
+    whitened = whitening_of(features, eps=0, method=method, shrinkage=share)(features)
     centred = (features - features.mean(0)).double().numpy()
-    expected = centred @ vectors / np.sqrt(values) @ vectors.T
-    found = whitening_of(features, eps=ledoit_wolf_ridge(features))(features).double().numpy()
-    # But for a factor, in which (1 - s) and the N - 1 of our variances are.
-    factor = np.linalg.norm(found) / np.linalg.norm(expected)
-    np.testing.assert_allclose(found, factor * expected, atol=2e-3)
-    assert 0.7 < factor < 1.1
+    # Mahalanobis distances do not depend on which root of the covariance is taken.
+    expected = centred @ np.linalg.inv(shrunk) @ centred.T
+    np.testing.assert_allclose((whitened @ whitened.T).numpy(), expected, rtol=1e-2, atol=1e-2)
 
 
-def test_of_noise_alone_lengths_are_whitened():
-    features = torch.ones(5, 3)
-    assert whitening_of(features, eps=ledoit_wolf_ridge(features))(features).abs().max() == 0
+def test_noise_keeps_unit_variance_however_much_its_covariance_is_shrunk():
+    noise = torch.randn(40, 300, generator=torch.Generator().manual_seed(0))
+    share = ledoit_wolf(noise)
+    assert share > 0.9
+    assert whitening_of(noise, shrinkage=share)(noise).std() == pytest.approx(1, abs=0.1)
+    with pytest.raises(ValueError, match="shrinkage must be from 0 to 1, found"):
+        whitening_of(noise, shrinkage=1.5)

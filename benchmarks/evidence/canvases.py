@@ -7,7 +7,11 @@ from question import Network, Question
 REFERENCE = "orthogonal, standardised"
 METHODS: dict[str, dict[str, Any]] = {
     "alone": {"feature_weight": 0.0},
-    "tokens as they are": {"projection": "identity", "normalization": "identity"},
+    "tokens as they are": {
+        "projection": "identity",
+        "normalization": "identity",
+        "method_options": {"both_sides": False},
+    },
     "linear, standardised": {"projection": "linear"},
     "MLP, standardised": {"projection": "mlp"},
     REFERENCE: {},

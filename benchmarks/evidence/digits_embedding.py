@@ -20,7 +20,7 @@ EMBEDDING = Question(
     fields={"epochs": 30},
     methods=METHODS,
     reference=REFERENCE,
-    metrics=("knn", "probe", "recall_1", "cka"),
+    metrics=("knn", "probe", "recall_1", "mixed_recall_1", "cka"),
     candidates=dict.fromkeys(METHODS, _WEIGHTS) | {"untrained": [{}]},
     networks={"teacher": Network(recipe="digits-teacher", changes={}, metric="accuracy")},
 )

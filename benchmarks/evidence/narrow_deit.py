@@ -57,7 +57,7 @@ def _question(title: str, *, methods: tuple[str, ...], **own: Any) -> Question:
         candidates={name: CANDIDATES[name] for name in methods},
         reference=REFERENCE,
         alone=ALONE,
-        metrics=("accuracy", "condition", "cka_after"),
+        metrics=("accuracy", "condition", "cka_before", "cka_after"),
         networks={"teacher": TEACHER},
         title=title,
         **own,
@@ -83,7 +83,7 @@ SCHEDULES = _question(
         }
         for epochs in (5, 20, 60)
     },
-    views=20,
+    views=60,
     **_FOUR,
 )
 WIDTHS = _question(
@@ -102,11 +102,8 @@ LABELS = _question(
     },
     of_alone={
         f"{share:.0%} of the labels": {
-            "label_fraction": 1.0,
-            "train_fraction": share,
             "epochs": epochs,
             "evaluate_every": epochs,
-            "teacher_store": "",
         }
         for share, epochs in _LABELLED.items()
     },

@@ -14,7 +14,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def block(found: dict[str, Any]) -> str:
     """Return an answer's tables, and what they were measured with."""
+    # Seeds that were trained on several days or machines have several.
+    places = {tuple(place) for place in found.get("places", {}).values()}
     where = found["environment"]
+    places = places or {(where["hardware"], where["date"])}
+    measured = "; ".join(", ".join(place) for place in sorted(places))
     trials: dict[str, int] = {}
     for trial in found["trials"]:
         trials[trial["method"]] = trials.get(trial["method"], 0) + 1
@@ -25,7 +29,7 @@ def block(found: dict[str, Any]) -> str:
         for role, own in found.get("networks", {}).items()
         for metric, value in own.items()
     )
-    lines = [f"{found['title']}. {networks}{tried}{where['hardware']}, {where['date']}.", ""]
+    lines = [f"{found['title']}. {networks}{tried}{measured}.", ""]
     return "\n".join([*lines, *found["table"]]).strip()
 
 

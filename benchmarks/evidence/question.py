@@ -94,8 +94,9 @@ class Answer:
             "networks": {},
             "trials": [],
             "scores": {},
+            "places": {},
         }
-        self.found = json.loads(self.file.read_text()) if self.file.is_file() else empty
+        self.found = empty | (json.loads(self.file.read_text()) if self.file.is_file() else {})
 
     def find(self, seeds: int) -> None:
         """Train what is missing, seed by seed, and keep each seed's scores at once."""
@@ -139,6 +140,7 @@ class Answer:
             chosen |= {name: other["chosen"][name] for name in question.methods}
         if question.alone and not chosen:
             chosen |= self._trials({question.alone: question.methods[question.alone]}, {})
+            self._keep()
         rate = chosen[question.alone] if question.alone else {}
         others = {name: own for name, own in question.methods.items() if name not in chosen}
         if others:
@@ -159,11 +161,11 @@ class Answer:
         trials = tune_methods(
             question.recipe, methods, place, Tuning(candidates=candidates), **changes
         )
-        self.found["trials"] += [
+        earlier = [row for row in self.found["trials"] if row["method"] not in methods]
+        self.found["trials"] = earlier + [
             {"method": trial.variant, **trial.changes, "validation": trial.validation}
             for trial in trials
         ]
-        self._keep()
         lower = metric_of(as_config(question.recipe, {})).lower_is_better
         return best_changes(trials, lower)
 
@@ -189,6 +191,8 @@ class Answer:
             scores.setdefault(name, {})[str(seed)] = {
                 metric: values[0] for metric, values in metrics.items()
             } | looked_at(run)
+        where = environment()
+        self.found["places"][f"{condition} {seed}".strip()] = [where["hardware"], where["date"]]
         self._keep()
         for own in (place / "runs").iterdir():
             shutil.rmtree(own)

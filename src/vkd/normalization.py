@@ -128,30 +128,42 @@ def inverse_square_root(matrix: Tensor, least: float) -> Tensor:
 
 
 def whitening_of(
-    features: Tensor, eps: float = 1e-5, method: Literal["zca", "pca", "cholesky"] = "zca"
+    features: Tensor,
+    eps: float = 1e-5,
+    method: Literal["zca", "pca", "cholesky"] = "zca",
+    shrinkage: float = 0.0,
 ) -> Normalization:
     """Return the map that whitens (N, D) ``features``, to be applied to any others.
 
     A batch of N <= D samples that is whitened by itself keeps nothing of how like its samples are:
-    they end at equal distances. The map of many samples has no such limit. Arguments and errors
-    as in ``whiten``.
+    they end at equal distances. The map of many samples has no such limit.
+
+    Args:
+        features, eps, method: as in ``whiten``, with its errors.
+        shrinkage: share s from 0 to 1 by which the eigenvalues of the covariance are moved to their
+            mean, so that directions almost without variance are not blown up; see ``ledoit_wolf``.
+
+    Raises:
+        ValueError: as ``whiten``, and for a shrinkage out of range.
     """
+    if not 0 <= shrinkage <= 1:
+        raise ValueError(f"shrinkage must be from 0 to 1, found {shrinkage}.")
     if method not in ("zca", "pca", "cholesky"):
         raise ValueError(f"whiten's method must be zca, pca or cholesky, found {method!r}.")
     features = _checked(features.detach())
     _require_two(features, "whiten")
     mean = features.mean(0)
     centred = features - mean
-    ridge = eps * centred.square().sum() / (len(centred) - 1) / features.shape[1]
-    ridge = ridge.clamp(min=torch.finfo(features.dtype).tiny)
+    level = centred.square().sum() / (len(centred) - 1) / features.shape[1]
+    ridge = ((eps + shrinkage) * level).clamp(min=torch.finfo(features.dtype).tiny)
     if method == "cholesky":
-        covariance = centred.T @ centred / (len(centred) - 1)
+        covariance = (1 - shrinkage) * (centred.T @ centred) / (len(centred) - 1)
         covariance.diagonal().add_(ridge)
         lower, failed = torch.linalg.cholesky_ex(covariance)
         lower = torch.where(failed == 0, lower, torch.nan)
         return lambda others: _centred_solve(lower, _checked(others) - mean.to(others.device))
     values, vectors = _principal_components(centred)
-    scales = (values + ridge).rsqrt()
+    scales = ((1 - shrinkage) * values + ridge).rsqrt()
 
     def apply(others: Tensor) -> Tensor:
         others = _checked(others)
@@ -162,12 +174,11 @@ def whitening_of(
     return apply
 
 
-def ledoit_wolf_ridge(features: Tensor) -> float:
-    """Return the ``eps`` with which ``whitening_of`` (N, D) ``features`` shrinks their covariance.
+def ledoit_wolf(features: Tensor) -> float:
+    """Return by how much to shrink the covariance of (N, D) features, from 0 to 1.
 
-    The estimator ``(1 - s) C + s mean(eigenvalues of C) I`` has the least expected distance to the
-    covariance that the features are drawn from; whitening by it is, up to a factor near 1, that
-    with ``eps = s / (1 - s)``.
+    The estimator ``(1 - s) C + s mean(eigenvalues of C) I`` of a covariance has the least expected
+    distance to that which the features are drawn from; see ``whitening_of``.
 
     Raises:
         ValueError: for fewer than 2 samples.
@@ -179,9 +190,7 @@ def ledoit_wolf_ridge(features: Tensor) -> float:
 
     features = _checked(features.detach())
     _require_two(features, "whiten")
-    share = float(ledoit_wolf_shrinkage(features.cpu().double().numpy()))
-    # Of samples that are all noise the share is 1, and nothing but their lengths is whitened.
-    return share / max(1 - share, 1e-6)
+    return float(ledoit_wolf_shrinkage(features.cpu().double().numpy()))
 
 
 def _centred_solve(lower: Tensor, centred: Tensor) -> Tensor:

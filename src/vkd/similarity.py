@@ -56,13 +56,15 @@ def explained_share(predicted: Tensor, target: Tensor) -> Tensor:
 
     The coefficient of determination ``1 - |predicted - target|^2 / (N V)`` over all of (N, D), with
     V the sum of the D features' unbiased variances over the N rows. What says no more than the
-    mean of all targets does, those of other batches too, has 0 in the mean; less has below 0. 0
-    too where all targets are alike. Nothing is read from a device.
+    mean of all targets does, those of other batches too, has 0 in the mean, and what says less
+    has below 0; where targets were normalised by the same batch, whose mean is known, it is 1 / N.
+    0 too where all targets are alike. Nothing is read from a device.
     """
     target, rows = target.float(), len(target)
     total = (target - target.mean(0)).square().sum() * (rows / max(rows - 1, 1))
     share = 1 - (predicted.float() - target).square().sum() / total
-    return torch.where(total > 0, share, 0.0)
+    # Rounding leaves a little of what is all alike.
+    return torch.where(total > 1e-10 * target.square().sum(), share, 0.0)
 
 
 class Span(NamedTuple):

@@ -6,8 +6,13 @@ from torch.nn import functional as F
 
 from support.steps import classification_module
 from vkd.api.train import train
+from vkd.classification.config import ClassificationConfig
+from vkd.classification.task import ClassificationTask
+from vkd.data.images import splits_of
 from vkd.errors import FieldError, UserError
+from vkd.models.small import SmallCNN
 from vkd.training.records import read_metrics
+from vkd.training.task import Objects
 
 
 @pytest.fixture(params=["cross_entropy", "binary_cross_entropy"])
@@ -63,13 +68,32 @@ def test_a_run_says_how_many_labels_it_uses_and_learns_from_the_others(
     }  # fmt: skip
     taught = train("digits", tmp_path / "taught", label_fraction=0.03, **fields)
     assert "label_fraction: 22 of 718 training images have a label." in caplog.text
-    alone = train(
-        "digits", tmp_path / "alone", train_fraction=0.03, batch_size=16,
-        **fields | {"method": "none", "logit_weight": 0.0},
-    )  # fmt: skip
+    fields |= {"method": "none", "logit_weight": 0.0, "batch_size": 11}
+    alone = train("digits", tmp_path / "alone", label_fraction=0.03, **fields)
     assert taught["accuracy"] > alone["accuracy"] + 20
+    # Two batches of eleven are all that have a label.
+    assert read_metrics(tmp_path / "alone")[-1]["updates"] == 2 * 10
     (*_, last) = read_metrics(tmp_path / "taught")
     assert last["train"]["label"] > 0
+
+
+def test_training_alone_sees_the_images_whose_labels_the_taught_ones_use():
+    def task(**fields):
+        images = [(torch.full((1, 8, 8), index / 16), index % 4) for index in range(16)]
+        config = ClassificationConfig(
+            student="own", teacher="own", student_layer="features", teacher_layer="features",
+            label_fraction=0.5, seed=3, batch_size=8,
+            objects={"data": "Splits", "student": "SmallCNN", "teacher": "SmallCNN"}, **fields,
+        )  # fmt: skip
+        data = splits_of(images, images, classes=4)
+        networks = {role: SmallCNN(widths=(4, 8), num_classes=4) for role in ("student", "teacher")}
+        return ClassificationTask(config, Objects(data=data, **networks))
+
+    taught, alone = task(feature_weight=1.0), task(method="none", feature_weight=0.0)
+    (batch,) = alone.train_loader()
+    known = taught.steps[0].module.labelled
+    assert sorted(batch[2].tolist()) == known.nonzero()[:, 0].tolist()
+    assert len(batch[2]) == 8
 
 
 @pytest.mark.parametrize(
@@ -77,7 +101,6 @@ def test_a_run_says_how_many_labels_it_uses_and_learns_from_the_others(
     [
         ({"label_fraction": 0.0}, "label_fraction must be above 0 and at most 1, found 0"),
         ({"label_fraction": 0.5, "mixup": 0.8}, "label_fraction must be 1 with mixup"),
-        ({"label_fraction": 0.5, "method": "none"}, "label_fraction must be 1 without a teacher"),
         ({"label_fraction": 0.5, "method": "dkd"}, "dkd needs labels, which images without labels"),
     ],
 )

@@ -146,7 +146,7 @@ def test_a_standardised_student_reaches_its_target_whatever_its_scale():
         method.loss.projection.scale.fill_(0.5)
     expected = 0.5 * standardised @ weight.T
     np.testing.assert_allclose(method.loss.projection(features).detach(), expected, atol=1e-4)
-    with pytest.raises(UserError, match="both_sides does; choose one"):
+    with pytest.raises(UserError, match="both normalise the student"):
         VkD(SIZES, both_sides=True, standardize_student=True)
 
 

@@ -32,7 +32,10 @@ def test_the_mean_of_all_explains_nothing_and_the_target_itself_all():
     shares = [explained_share(torch.full((8, 5), 3.0), batch) for batch in batches]
     assert float(torch.stack(shares).mean()) == pytest.approx(0, abs=0.03)
     assert float(explained_share(batches[0], batches[0])) == 1
-    assert float(explained_share(batches[0], torch.ones(8, 5))) == 0
+    alike = torch.randn(1, 7, generator=random).expand(100, 7)
+    assert float(explained_share(alike + 0.01, alike)) == 0
+    standardised = (batches[0] - batches[0].mean(0)) / batches[0].std(0)
+    assert float(explained_share(torch.zeros(8, 5), standardised)) == pytest.approx(1 / 8, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["vkd", "linear", "mlp", "srd"])
@@ -91,8 +94,15 @@ def test_a_loss_that_has_not_taught_is_named():
 
 @pytest.mark.parametrize(
     "records",
-    [epochs(0.0, 0.05), epochs(0.8, 0.8), epochs(0.0), [{"epoch": 1}, {"epoch": 2}], []],
-    ids=["rises", "knows most", "one epoch", "no feature loss", "no epoch"],
+    [
+        epochs(0.0, 0.05),
+        epochs(0.8, 0.8),
+        epochs(0.0),
+        [{"epoch": 1}, {"epoch": 2}],
+        [{"epoch": 0}, *epochs(0.3, 0.301)],
+        [],
+    ],
+    ids=["rises", "knows most", "one epoch", "no feature loss", "first not recorded", "no epoch"],
 )
 def test_others_are_not(records):
     assert standing(records) == []

@@ -25,7 +25,7 @@ class ClassificationConfig(LabelledImagesConfig, ImagesConfig):
         label_loss: cross-entropy with the labels, or binary cross-entropy of each class.
         label_smoothing: of the cross-entropy with the labels.
         label_fraction: share of the training images, drawn by the seed, whose labels are used;
-            the others learn from the teacher alone.
+            the others learn from the teacher alone, and are left out where there is none.
         mixup: alpha of mixup; 0 for none.
         cutmix: alpha of cutmix.
         cutmix_min: smallest side of cutmix's patch, as a share of the image's.
@@ -99,10 +99,7 @@ class ClassificationConfig(LabelledImagesConfig, ImagesConfig):
     def _check_labels(self) -> None:
         share = self.label_fraction
         self.require("label_fraction", 0 < share <= 1, "above 0 and at most 1")
-        if share < 1:
-            self.require("label_fraction", not self.mixes, "1 with mixup or cutmix")
-            is_taught = self.needs_teacher
-            self.require("label_fraction", is_taught, "1 without a teacher; see train_fraction")
+        self.require("label_fraction", share == 1 or not self.mixes, "1 with mixup or cutmix")
 
     @property
     def mixes(self) -> bool:

@@ -56,6 +56,7 @@ class ClassificationModule(TrainingModule):
     ) -> None:
         super().__init__()
         self.register_buffer("labelled", labelled, persistent=False)
+        self._share = 1.0 if labelled is None else float(labelled.float().mean())
         self.augmentation = augmentation
         self.config, self.student, self.distillation = config, student, distillation
         self.methods = nn.ModuleDict(distillation.methods if distillation else {})
@@ -145,8 +146,7 @@ class ClassificationModule(TrainingModule):
         if known is None:
             return terms | {"label": losses.mean()}
         # As many as are expected, so that a batch with one label weighs it no more than others.
-        share = (losses * known).mean() / self.config.label_fraction
-        return terms | {"label": share}
+        return terms | {"label": (losses * known).mean() / self._share}
 
     def _mixed(self, images: Tensor, labels: Tensor, stored: Stored | None) -> tuple[Any, Any]:
         if self._mixup is not None:

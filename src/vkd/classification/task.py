@@ -10,7 +10,7 @@ from accelerate import Accelerator, PartialState
 from timm.data.distributed_sampler import RepeatAugSampler
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from vkd.classification.config import ClassificationConfig
 from vkd.classification.data import read_splits, student_format
@@ -69,9 +69,13 @@ class ClassificationTask(Task):
                 start_from(student, config.student, config.student_checkpoint)
         self._companion: Callable[[Tensor], Stored] | None = None
         distillation = self._distillation(student, objects) if config.needs_teacher else None
+        labelled = self._labelled()
+        if labelled is not None and distillation is None:
+            self.images = Subset(self.images, labelled.nonzero()[:, 0].tolist())
+            labelled = None
         module = ClassificationModule(
             student, config, len(self.splits.classes), distillation, self.splits.augmentation,
-            self._labelled(),
+            labelled,
         )  # fmt: skip
         self.steps = [OptimizerStep(module)]
         self._answers = Answers()

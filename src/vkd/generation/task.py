@@ -29,7 +29,7 @@ from vkd.models.biggan import SIDE, Discriminator, Generator
 from vkd.models.cost import model_cost
 from vkd.models.factory import create_model
 from vkd.models.start import start_from
-from vkd.normalization import Normalization, ledoit_wolf_ridge, whitening_of
+from vkd.normalization import Normalization, ledoit_wolf, whitening_of
 from vkd.store.fitting import fitting_store, source_of, views_of
 from vkd.store.teacher import DiskTeacher, Stored
 from vkd.teacher import NetworkTeacher, StoredTeacher, Teacher, widths_of
@@ -132,7 +132,8 @@ class GenerationTask(Task):
         check_method(config)
         values = config.method_values() | {
             "normalization": self._normalization(teacher),
-            "standardize_student": True,
+            # The other way to normalise the student's side.
+            "standardize_student": not config.method_options.get("both_sides"),
         }
         with as_user_error("method_options"):
             return build_method(config.method, sizes, config.method_options, values)
@@ -149,9 +150,8 @@ class GenerationTask(Task):
             batches = read(loader(self.splits.train, 250, classes=len(self.splits.classes)))
             parts = [teacher(part[0].to(device), part[2]).only for part in batches]
         features = torch.cat(parts).to(device)
-        if config.whitening == "data":
-            return whitening_of(features)
-        return whitening_of(features, eps=ledoit_wolf_ridge(features))
+        shrinkage = ledoit_wolf(features) if config.whitening == "shrunk" else 0.0
+        return whitening_of(features, shrinkage=shrinkage)
 
     def step_teacher(self) -> NetworkTeacher | None:
         """Return the teacher, where it is a network."""

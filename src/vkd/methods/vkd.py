@@ -55,7 +55,8 @@ class StandardizedProjection(nn.Module):
     def __init__(self, projection: nn.Module) -> None:
         super().__init__()
         self.projection = projection
-        self.scale = nn.Parameter(torch.ones(()))
+        # Of one element, as FSDP takes no scalar.
+        self.scale = nn.Parameter(torch.ones(1))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, student_dim) to (N, dim)."""
@@ -103,7 +104,9 @@ class VkD(Method):
     ) -> None:
         super().__init__(sizes)
         if both_sides and standardize_student:
-            raise UserError("standardize_student is already what both_sides does; choose one.")
+            raise UserError(
+                "both_sides and standardize_student both normalise the student; choose one."
+            )
         check_choice("projection", projection, PROJECTIONS)
         check_choice("normalization", normalization, NORMALIZATIONS)
         check_choice("distance", distance, DISTANCES)

@@ -13,10 +13,10 @@ def standing(records: Sequence[Mapping[str, Any]]) -> list[str]:
     Args:
         records: of the epochs, as ``metrics.jsonl`` has them, with ``explained`` by loss.
     """
-    shares = [record["explained"] for record in records if record.get("explained")]
-    if len(shares) < 2:
+    # Earlier versions recorded none, and then the first epoch's is not known.
+    first, last = (records[at].get("explained", {}) if records else {} for at in (0, -1))
+    if len(records) < 2:
         return []
-    first, last = shares[0], shares[-1]
     still = [
         name
         for name, share in last.items()

@@ -1,5 +1,6 @@
 """Experiment trackers, by accelerate; none is imported before a recipe names it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from vkd.errors import FieldError, RunError, nearest, reason_of
 _TENSORBOARD = "tensorboard"
 _WANDB = "wandb"
 _PROJECT = "vkd"
+# What no name of MLflow may hold.
+_FOREIGN = re.compile(r"[^\w .:/-]+")
 
 
 def check_trackers(names: list[str]) -> None:
@@ -62,7 +65,8 @@ class Trackers:
                 tracker.store_init_configuration(values)
 
     def log(self, values: dict[str, float], step: int) -> None:
-        """Report ``values`` by name after epoch ``step``."""
+        """Report ``values`` by name after epoch ``step``; MLflow refuses names with other signs."""
+        values = {_FOREIGN.sub(" ", name): value for name, value in values.items()}
         for tracker in self._trackers:
             tracker.log(values, step=step)
 

@@ -353,9 +353,6 @@ class Trainer:
             self._sums.rates.append(self.optimizers[0].param_groups[0]["lr"])
             found = self._train_step(batch, progress)
             self._sums.terms.add(found)
-            for step in self.task.steps if found else ():
-                self._sums.measures.add(step.module.measures())
-                self._sums.explained.add(step.module.explained())
             progress.batch += 1
             log.step()
             if self.accelerator.sync_gradients:
@@ -408,6 +405,9 @@ class Trainer:
             for index, step in enumerate(self.task.steps):
                 if progress.updates % step.every == 0:
                     terms = self._optimizer_step(index, batch, progress)
+                    if terms:
+                        self._sums.measures.add(step.module.measures())
+                        self._sums.explained.add(step.module.explained())
                     found |= {name: term.detach().float() for name, term in terms.items()}
         return found
 
