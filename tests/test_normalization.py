@@ -304,7 +304,7 @@ def test_a_shrunk_whitening_is_that_of_the_shrunk_covariance(samples, dim, metho
 
 
 def test_noise_keeps_unit_variance_however_much_its_covariance_is_shrunk():
-    noise = torch.randn(40, 300, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(200, 50, generator=torch.Generator().manual_seed(0))
     share = ledoit_wolf(noise)
     assert share > 0.9
     assert whitening_of(noise, shrinkage=share)(noise).std() == pytest.approx(1, abs=0.1)

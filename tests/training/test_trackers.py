@@ -1,5 +1,6 @@
 """Experiment trackers by name."""
 
+import re
 import subprocess
 import sys
 
@@ -50,6 +51,18 @@ def memory():
     yield Memory
     del tracking.LOGGER_TYPE_TO_CLASS["memory"]
     Memory.runs.clear()
+
+
+def test_names_hold_no_sign_that_a_tracker_refuses(memory, digits_teacher, tmp_path):
+    vkd.train(
+        "digits-embedding", tmp_path / "run", epochs=1, warmup_epochs=0, evaluate_every=1,
+        device="cpu", show=False, teacher_checkpoint=str(digits_teacher), trackers="memory",
+        layers={"blocks.1": "features", "norm": "features"},
+    )  # fmt: skip
+    ((_, values),) = memory.runs[0].logged
+    assert {"explained/blocks.1 to features", "explained/norm to features"} <= values.keys()
+    # MLflow takes letters, digits, _, -, ., /, : and spaces.
+    assert not [name for name in values if re.search(r"[^\w\-./: ]", name)]
 
 
 def test_a_tracker_gets_settings_and_every_epoch(memory, digits_teacher, tmp_path):

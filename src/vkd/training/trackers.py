@@ -11,7 +11,7 @@ _TENSORBOARD = "tensorboard"
 _WANDB = "wandb"
 _PROJECT = "vkd"
 # What no name of MLflow may hold.
-_FOREIGN = re.compile(r"[^\w .:/-]+")
+_FOREIGN = re.compile(r"-?[^\w .:/-]+")
 
 
 def check_trackers(names: list[str]) -> None:
@@ -65,8 +65,8 @@ class Trackers:
                 tracker.store_init_configuration(values)
 
     def log(self, values: dict[str, float], step: int) -> None:
-        """Report ``values`` by name after epoch ``step``; MLflow refuses names with other signs."""
-        values = {_FOREIGN.sub(" ", name): value for name, value in values.items()}
+        """Report ``values`` by name after epoch ``step``; MLflow refuses other signs than these."""
+        values = {_FOREIGN.sub("to", name): value for name, value in values.items()}
         for tracker in self._trackers:
             tracker.log(values, step=step)
 
