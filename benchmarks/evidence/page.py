@@ -22,8 +22,12 @@ def block(found: dict[str, Any]) -> str:
     trials: dict[str, int] = {}
     for trial in found["trials"]:
         trials[trial["method"]] = trials.get(trial["method"], 0) + 1
-    counts = sorted(set(trials.values()))
-    tried = f"Trials of each method: {' or '.join(map(str, counts))}. " if counts else ""
+    counts = (
+        [str(count) for count in sorted({min(trials.values()), max(trials.values())})]
+        if trials
+        else []
+    )
+    tried = f"Trials of each method: {' to '.join(counts)}. " if counts else ""
     networks = "".join(
         f"The {role}: {metric} {value:.1f}. "
         for role, own in found.get("networks", {}).items()

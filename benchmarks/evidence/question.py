@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import vkd
 from vkd.comparison.compare import tune_methods
-from vkd.comparison.tuning import Tuning, best_changes
+from vkd.comparison.tuning import Trial, Tuning, best_changes
 from vkd.recipe import as_config
 from vkd.reporting.environment import environment
 from vkd.reporting.statistics import mean_and_deviation, paired_interval
@@ -50,7 +50,9 @@ class Question:
         tuned_at: the condition in which settings are tried.
         alone: the method that trains without a teacher, whose lr is tried first; then all others
             have that lr and try their own candidates. Empty where all have the recipe's lr.
-        candidates: changes to try, by method, equally many for each.
+        candidates: changes to try, by method, equally many for each. A method whose best is at an
+            edge of these goes on outward until it is not.
+        most_trials: of a method.
         settings_of: the question whose settings are taken, in place of trials; empty for none.
         trial_changes: changes in trials alone, for example fewer epochs.
         networks: frozen networks by role, ``teacher`` and ``extractor``.
@@ -66,6 +68,7 @@ class Question:
     metrics: tuple[str, ...]
     alone: str = ""
     candidates: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    most_trials: int = 8
     settings_of: str = ""
     conditions: Mapping[str, Changes] = field(default_factory=lambda: {"": {}})
     of_alone: Mapping[str, Changes] = field(default_factory=dict)
@@ -155,19 +158,22 @@ class Answer:
             | dict(question.trial_changes) | dict(rate)
         )  # fmt: skip
         changes["evaluate_every"] = changes["epochs"]
-        candidates = {name: question.candidates[name] for name in methods}
-        is_rate = question.alone in methods
-        place = self.folder / ("rates" if is_rate else "trials")
-        trials = tune_methods(
-            question.recipe, methods, place, Tuning(candidates=candidates), **changes
-        )
+        place = self.folder / ("rates" if question.alone in methods else "trials")
+        wanted = {name: list(question.candidates[name]) for name in methods}
+        trials: list[Trial] = []
+        lower = metric_of(as_config(question.recipe, {})).lower_is_better
+        while wanted:
+            named = {name: methods[name] for name in wanted}
+            tuning = Tuning(candidates=wanted)
+            trials += tune_methods(question.recipe, named, place, tuning, **changes)
+            best = best_changes(trials, lower)
+            wanted = _further(trials, best, question.most_trials)
         earlier = [row for row in self.found["trials"] if row["method"] not in methods]
         self.found["trials"] = earlier + [
             {"method": trial.variant, **trial.changes, "validation": trial.validation}
             for trial in trials
         ]
-        lower = metric_of(as_config(question.recipe, {})).lower_is_better
-        return best_changes(trials, lower)
+        return best
 
     def _compare(self, condition: str, seed: int) -> None:
         """Train each method with a seed and keep what the test split says."""
@@ -210,6 +216,38 @@ class Answer:
             heading = f"**{condition}**" if condition else ""
             lines += [heading, "", *table(scores, self.question)] if scores else []
         return lines
+
+
+def _further(
+    trials: list[Trial], best: Mapping[str, Changes], most: int
+) -> dict[str, list[dict[str, Any]]]:
+    """What each method is to try next: nothing, unless its best is at an edge of what it tried."""
+    found = {}
+    for name, chosen in best.items():
+        tried = [trial.changes for trial in trials if trial.variant == name]
+        more = [changes for changes in outward(tried, chosen) if changes not in tried]
+        if more and len(tried) + len(more) <= most:
+            found[name] = more
+    return found
+
+
+def outward(tried: list[dict[str, Any]], best: Changes) -> list[dict[str, Any]]:
+    """Return the changes a step beyond the edges of a grid where the best of it lies.
+
+    Each field, or fields that always have the same value, moves alone and by the grid's own factor.
+    """
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for name in best:
+        groups.setdefault(tuple(changes[name] for changes in tried), []).append(name)
+    found = []
+    for column, names in groups.items():
+        values = sorted(set(column))
+        own = best[names[0]]
+        if len(values) < 2 or own not in (values[0], values[-1]):
+            continue
+        inner = values[1] if own == values[0] else values[-2]
+        found.append(dict(best) | dict.fromkeys(names, float(f"{own * own / inner:.6g}")))
+    return found
 
 
 def looked_at(run: Path) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def question(digits_teacher, monkeypatch):
         },
         conditions={"whole": {}, "half": {"train_fraction": 0.5}},
         tuned_at="whole",
+        most_trials=3,
     )
 
 
@@ -72,7 +73,8 @@ def test_an_answer_goes_on_from_its_file_alone(question, compared, tmp_path):
             assert found["scores"][condition][name]["0"] == seeds["0"]
     rate = found["chosen"]["alone"]["lr"]
     assert found["chosen"]["linear"]["lr"] == found["chosen"]["orthogonal"]["lr"] == rate
-    assert len(found["trials"]) == 6
+    # Of two candidates one is best, at an edge; a third is all that is allowed.
+    assert len(found["trials"]) == 9
     own = found["scores"]["whole"]["orthogonal"]["1"]
     assert len(own["singular_values"]) == 32
     assert {"accuracy", "loss", "cka_before", "cka_after"} <= own.keys()
@@ -96,6 +98,23 @@ def test_settings_of_another_question_are_taken(question, compared, tmp_path):
     answer.find(1)
     assert answer.found["chosen"] == chosen
     assert answer.found["trials"] == []
+
+
+@pytest.mark.parametrize(
+    ("tried", "best", "expected"),
+    [
+        ([{"w": 1.0}, {"w": 4.0}, {"w": 16.0}], {"w": 4.0}, []),
+        ([{"w": 1.0}, {"w": 4.0}, {"w": 16.0}], {"w": 1.0}, [{"w": 0.25}]),
+        ([{"w": 1.0}, {"w": 4.0}, {"w": 16.0}], {"w": 16.0}, [{"w": 64.0}]),
+        ([{"lr": r, "min_lr": r} for r in (1.0, 2.0)], {"lr": 2.0, "min_lr": 2.0},
+         [{"lr": 4.0, "min_lr": 4.0}]),
+        ([{"w": w, "t": t} for w in (1.0, 4.0) for t in (1.0, 3.0)], {"w": 4.0, "t": 1.0},
+         [{"w": 16.0, "t": 1.0}, {"w": 4.0, "t": 0.333333}]),
+        ([{}], {}, []),
+    ],
+)  # fmt: skip
+def test_a_best_at_an_edge_goes_outward(tried, best, expected):
+    assert asked.outward(tried, best) == expected
 
 
 def test_a_table_has_the_paired_interval_of_the_main_figure(question):
