@@ -54,6 +54,7 @@ VALUES = {
         "--drop-path": ("1", "-1", "nan"),
         "--temperature": ("0", "-1", "inf"),
         "--label-smoothing": ("1", "-1"),
+        "--label-fraction": ("0", "1.5"),
         "--label-loss": ("hinge",),
         "--feature-weight": ("-1", "nan", "1e400"),
         "--logit-weight": ("-1", "inf"),
