@@ -27,7 +27,7 @@ from vkd.methods.method import Signals, Sizes
 from vkd.methods.vkd import ScaledProjection, VkD
 from vkd.models.biggan import Discriminator
 from vkd.normalization import identity
-from vkd.reporting.statistics import mean_and_deviation
+from vkd.reporting.statistics import mean_text
 from vkd.training.records import read_metrics
 
 RECIPE = "gan-digits"
@@ -160,7 +160,7 @@ def table(found: dict[str, list[dict[str, Any]]]) -> list[str]:
         cells = []
         for column in columns:
             values = [run[column] for run in runs if column in run]
-            cells.append("{:.2f} ± {:.2f}".format(*mean_and_deviation(values)) if values else "")
+            cells.append(mean_text(values))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 

@@ -55,10 +55,10 @@ def with_tables(page: str, answers: dict[str, dict[str, Any]]) -> str:
 def answers() -> dict[Path, dict[str, dict[str, Any]]]:
     """Return all answers that there are, by page and name."""
     found = {file.stem: _read(file) for file in sorted((RESULTS / "evidence").glob("*.json"))}
-    terms = RESULTS / "generation_terms.json"
+    of_generation = {name: RESULTS / f"generation_{name}.json" for name in ("terms", "seeds")}
     return {
         DOCS / "evidence.md": found,
-        DOCS / "generation.md": {"terms": _read(terms)} if terms.is_file() else {},
+        DOCS / "generation.md": {n: _read(f) for n, f in of_generation.items() if f.is_file()},
     }
 
 

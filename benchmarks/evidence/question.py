@@ -15,7 +15,7 @@ from vkd.comparison.compare import tune_methods
 from vkd.comparison.tuning import Trial, Tuning, best_changes
 from vkd.recipe import as_config
 from vkd.reporting.environment import environment
-from vkd.reporting.statistics import mean_and_deviation, paired_interval
+from vkd.reporting.statistics import mean_text, paired_interval
 from vkd.tasks import metric_of
 from vkd.training.similarities import AFTER, BEFORE, read_similarities
 
@@ -289,7 +289,7 @@ def table(scores: Mapping[str, Mapping[str, Any]], question: Question) -> list[s
         cells = []
         for metric in question.metrics:
             values = [found[metric] for found in own.values() if metric in found]
-            cells.append("{:.2f} ± {:.2f}".format(*mean_and_deviation(values)) if values else "")
+            cells.append(mean_text(values))
         shared = [seed for seed in reference if seed in own]
         gap = ""
         if name != question.reference and len(shared) > 1:

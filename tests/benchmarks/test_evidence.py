@@ -145,6 +145,6 @@ def test_the_pages_have_the_tables_of_the_results():
     for page, found in answers().items():
         text = page.read_text()
         assert with_tables(text, found) == text
-        assert found.keys() <= QUESTIONS.keys() | {"terms"}
+        assert found.keys() <= QUESTIONS.keys() | {"terms", "seeds"}
     with pytest.raises(ValueError, match="has no comments recognition"):
         with_tables("# Evidence", {"recognition": {}})

@@ -14,7 +14,7 @@ from vkd.reporting.grids import sample_section
 from vkd.reporting.page import details, write_page
 from vkd.reporting.plots import dot_chart, looks
 from vkd.reporting.projections import named, orthogonality, projections, spectrum
-from vkd.reporting.statistics import mean_and_deviation
+from vkd.reporting.statistics import mean_text
 from vkd.training.records import read_metrics
 
 
@@ -81,8 +81,7 @@ def _scores(results: dict[str, Any], titles: Mapping[str, str]) -> Table:
     reference, gaps = results["reference"], paired_differences(results)
     rows = []
     for name, values in scores(results).items():
-        mean, deviation = mean_and_deviation(values)
-        row = [titles[name], f"{mean:.2f} ± {deviation:.2f}" if len(values) > 1 else f"{mean:.2f}"]
+        row = [titles[name], mean_text(values)]
         if name in gaps:
             gap = gaps[name]
             row += [f"{gap.mean:+.2f}", f"{gap.low:+.2f} to {gap.high:+.2f}"]
@@ -104,7 +103,7 @@ def _tuning(results: dict[str, Any], titles: Mapping[str, str]) -> list[Table]:
     rows = []
     for trial in results["tuning"]:
         values = trial["validation"]
-        score = "{:.2f} ± {:.2f}".format(*mean_and_deviation(values)) if values else "diverged"
+        score = mean_text(values) or "diverged"
         is_chosen = all(
             (results["recipe"] | results["settings"][trial["variant"]])[name] == value
             for name, value in trial["changes"].items()

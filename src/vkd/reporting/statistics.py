@@ -19,6 +19,15 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
+def mean_text(values: Sequence[float]) -> str:
+    """Return mean and deviation as a table shows them; of one value the mean alone, of none
+    nothing."""
+    if not values:
+        return ""
+    mean, deviation = mean_and_deviation(values)
+    return f"{mean:.2f} ± {deviation:.2f}" if len(values) > 1 else f"{mean:.2f}"
+
+
 def paired_interval(first: list[float], second: list[float]) -> Interval:
     """Return the mean of ``first - second`` with Student's 95 % interval over paired seeds.
 
