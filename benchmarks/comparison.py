@@ -33,16 +33,6 @@ def trial_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     ]
 
 
-def chosen_weights(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the changes of each tuned method that its compared runs have."""
-    found: dict[str, dict[str, Any]] = {}
-    for trial in results["tuning"]:
-        values = results["recipe"] | results["settings"][trial["variant"]]
-        if all(values[name] == value for name, value in trial["changes"].items()):
-            found[trial["variant"]] = trial["changes"]
-    return found
-
-
 def by_metric(results: dict[str, Any], metrics: Sequence[str]) -> dict[str, dict[str, list[float]]]:
     """Return {metric: {method: values by seed}} of a comparison."""
     return {m: {name: found[m] for name, found in results["methods"].items()} for m in metrics}

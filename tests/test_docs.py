@@ -17,10 +17,3 @@ def test_the_sizes_of_stores_are_what_the_script_finds(name):
     text = sizes.DOCS.read_text()
     assert text.count(f"{sizes._BEGIN.format(name)}{table}{sizes._END}") == 1
     assert sizes.with_tables(text, {name: table}) == text
-
-
-def test_the_table_of_digits_is_that_of_the_readme():
-    measured = (ROOT / "README.md").read_text().partition("## Measured")[2].partition("\n## ")[0]
-    rows = [line for line in measured.splitlines() if line.startswith("|")]
-    assert len(rows) == 6
-    assert "\n".join(rows) in (ROOT / "docs" / "results.md").read_text()
