@@ -13,10 +13,10 @@ def standing(records: Sequence[Mapping[str, Any]]) -> list[str]:
     Args:
         records: of the epochs, as ``metrics.jsonl`` has them, with ``explained`` by loss.
     """
-    # Earlier versions recorded none, and then the first epoch's is not known.
-    first, last = (records[at].get("explained", {}) if records else {} for at in (0, -1))
     if len(records) < 2:
         return []
+    # Earlier versions recorded none, and then the first epoch's is not known.
+    first, last = (records[at].get("explained", {}) for at in (0, -1))
     still = [
         name
         for name, share in last.items()

@@ -142,7 +142,7 @@ class RunLog:
         self._updates = []
         values = {"lr": record["lr"]}
         for part in ("train", "validation", "explained"):
-            values |= {f"{part}/{name}": value for name, value in record.get(part, {}).items()}
+            values |= {_tracked(part, name): value for name, value in record.get(part, {}).items()}
         values |= {name: record[name] for name in _NUMBERS if name in record}
         self.trackers.log(values, record["epoch"])
         self._show(record)
@@ -163,6 +163,11 @@ class RunLog:
             seconds = round(left * (self.shape.epochs - record["epoch"]))
             left = timedelta(seconds=min(seconds, int(timedelta.max.total_seconds())))
             print(f"{title} {line} left {left}", file=sys.stderr)
+
+
+def _tracked(part: str, name: str) -> str:
+    """The name of a value for trackers: MLflow refuses the arrow between a pair of layers."""
+    return f"{part}/{name.replace(' -> ', ' to ')}"
 
 
 def _progress_bar() -> "Progress":

@@ -1,6 +1,5 @@
 """Experiment trackers, by accelerate; none is imported before a recipe names it."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ from vkd.errors import FieldError, RunError, nearest, reason_of
 _TENSORBOARD = "tensorboard"
 _WANDB = "wandb"
 _PROJECT = "vkd"
-# What no name of MLflow may hold.
-_FOREIGN = re.compile(r"-?[^\w .:/-]+")
 
 
 def check_trackers(names: list[str]) -> None:
@@ -65,8 +62,7 @@ class Trackers:
                 tracker.store_init_configuration(values)
 
     def log(self, values: dict[str, float], step: int) -> None:
-        """Report ``values`` by name after epoch ``step``; MLflow refuses other signs than these."""
-        values = {_FOREIGN.sub("to", name): value for name, value in values.items()}
+        """Report ``values`` by name after epoch ``step``."""
         for tracker in self._trackers:
             tracker.log(values, step=step)
 
