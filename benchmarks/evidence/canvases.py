@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from question import Network, Question
+from question import Network, Question, tries
 
 REFERENCE = "orthogonal, standardised"
 METHODS: dict[str, dict[str, Any]] = {
@@ -16,7 +16,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "MLP, standardised": {"projection": "mlp"},
     REFERENCE: {},
 }
-_WEIGHTS: list[dict[str, Any]] = [{"feature_weight": w} for w in (0.25, 1.0, 4.0, 16.0)]
+_WEIGHTS = tries("feature_weight", 0.25, 1.0, 4.0, 16.0)
 DETECTION = Question(
     title="Digits on cluttered canvases, ViDT, 5 epochs",
     recipe="digits-detection",
@@ -25,8 +25,7 @@ DETECTION = Question(
     reference=REFERENCE,
     metrics=("AP", "AP50"),
     alone="alone",
-    candidates=dict.fromkeys(METHODS, _WEIGHTS)
-    | {"alone": [{"lr": rate} for rate in (5e-4, 1e-3, 2e-3, 4e-3)]},
+    candidates=dict.fromkeys(METHODS, _WEIGHTS) | {"alone": tries("lr", 5e-4, 1e-3, 2e-3, 4e-3)},
     trial_changes={"epochs": 2},
     networks={"teacher": Network(recipe="digits-detection-teacher", changes={}, metric="AP")},
 )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from question import Network, Question
+from question import Network, Question, tries
 
 REFERENCE = "orthogonal, layer norm"
 METHODS: dict[str, dict[str, Any]] = {
@@ -13,7 +13,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "MLP, layer norm": {"projection": "mlp"},
     REFERENCE: {},
 }
-_WEIGHTS: list[dict[str, Any]] = [{"feature_weight": w} for w in (0.25, 1.0, 4.0, 16.0)]
+_WEIGHTS = tries("feature_weight", 0.25, 1.0, 4.0, 16.0)
 EMBEDDING = Question(
     title="Digits without labels, 30 epochs, width 32 to 128",
     recipe="digits-embedding",

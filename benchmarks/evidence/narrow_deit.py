@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from question import Network, Question
+from question import Network, Question, tries
 
 NARROW = f"{Path(__file__).parent / 'students.py'}:deit_width_32"
 TEACHER = Network(
@@ -30,19 +30,15 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def _weights(name: str, *values: float) -> list[dict[str, Any]]:
-    return [{name: value} for value in values]
-
-
-_OF_FEATURES = _weights("feature_weight", 1.0, 4.0, 16.0, 64.0)
+_OF_FEATURES = tries("feature_weight", 1.0, 4.0, 16.0, 64.0)
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
-    ALONE: _weights("lr", 1e-3, 2e-3, 4e-3, 8e-3),
+    ALONE: tries("lr", 1e-3, 2e-3, 4e-3, 8e-3),
     "KD": [{"logit_weight": w, "temperature": t} for w in (1.0, 4.0) for t in (1.0, 4.0)],
-    "DKD": _weights("logit_weight", 0.25, 1.0, 4.0, 16.0),
-    "DIST": _weights("logit_weight", 0.5, 2.0, 8.0, 32.0),
-    "RKD": _weights("feature_weight", 0.25, 1.0, 4.0, 16.0),
-    "CRD": _weights("feature_weight", 0.2, 0.8, 3.2, 12.8),
-    "SRD": _weights("feature_weight", 0.25, 1.0, 4.0, 16.0),
+    "DKD": tries("logit_weight", 0.25, 1.0, 4.0, 16.0),
+    "DIST": tries("logit_weight", 0.5, 2.0, 8.0, 32.0),
+    "RKD": tries("feature_weight", 0.25, 1.0, 4.0, 16.0),
+    "CRD": tries("feature_weight", 0.2, 0.8, 3.2, 12.8),
+    "SRD": tries("feature_weight", 0.25, 1.0, 4.0, 16.0),
     **dict.fromkeys(_FEATURES, _OF_FEATURES),
 }
 FOUR = (ALONE, "KD", "linear, layer norm", REFERENCE)

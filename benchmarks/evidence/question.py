@@ -24,6 +24,11 @@ Changes = Mapping[str, Any]
 _LINEAR = "methods.feature.loss.projection.weight"
 
 
+def tries(name: str, *values: float) -> list[dict[str, Any]]:
+    """Return candidates that differ in one field."""
+    return [{name: value} for value in values]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Network:
     """A frozen network: its recipe, what is changed in it, and the metric to tell of it."""

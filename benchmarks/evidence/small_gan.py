@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from question import Network, Question
+from question import Network, Question, tries
 
 REFERENCE = "orthogonal, whitened"
 METHODS: dict[str, dict[str, Any]] = {
@@ -11,7 +11,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "orthogonal, layer norm": {"normalization": "layer_norm"},
     REFERENCE: {"normalization": "whiten", "whitening": "data"},
 }
-_WEIGHTS: list[dict[str, Any]] = [{"feature_weight": w} for w in (0.25, 1.0, 4.0, 16.0)]
+_WEIGHTS = tries("feature_weight", 0.25, 1.0, 4.0, 16.0)
 _RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 # As many updates of each network, about 1,718, on every share of the 55,000 images.
 _SHARES = {"100 %": (1.0, 1), "20 %": (0.2, 5), "10 %": (0.1, 10)}
