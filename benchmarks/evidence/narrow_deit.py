@@ -80,6 +80,7 @@ SCHEDULES = _question(
         for epochs in (5, 20, 60)
     },
     views=60,
+    along_the_way=True,
     **_FOUR,
 )
 WIDTHS = _question(

@@ -5,6 +5,7 @@ python benchmarks/evidence/page.py
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,7 @@ def block(found: dict[str, Any]) -> str:
     where = found["environment"]
     places = places or {(where["hardware"], where["date"])}
     measured = "; ".join(", ".join(place) for place in sorted(places))
-    trials: dict[str, int] = {}
-    for trial in found["trials"]:
-        trials[trial["method"]] = trials.get(trial["method"], 0) + 1
-    counts = (
-        [str(count) for count in sorted({min(trials.values()), max(trials.values())})]
-        if trials
-        else []
-    )
-    tried = f"Trials of each method: {' to '.join(counts)}. " if counts else ""
+    tried = _tried(found["trials"], found.get("settings_of", ""))
     networks = "".join(
         f"The {role}: {metric} {value:.1f}. "
         for role, own in found.get("networks", {}).items()
@@ -37,6 +30,17 @@ def block(found: dict[str, Any]) -> str:
     )
     lines = [f"{found['title']}. {networks}{tried}{measured}.", ""]
     return "\n".join([*lines, *found["table"]]).strip()
+
+
+def _tried(trials: list[dict[str, Any]], settings_of: str) -> str:
+    """In how many trials settings were found, or whose they are; nothing where none were tried."""
+    if settings_of:
+        return f"Settings: those of {settings_of}. "
+    counts = Counter(trial["method"] for trial in trials).values()
+    if not counts:
+        return ""
+    fewest, most = min(counts), max(counts)
+    return f"Trials of each method: {fewest if fewest == most else f'{fewest} to {most}'}. "
 
 
 def with_tables(page: str, answers: dict[str, dict[str, Any]]) -> str:

@@ -17,11 +17,15 @@ from vkd.recipe import as_config
 from vkd.reporting.environment import environment
 from vkd.reporting.statistics import mean_text, paired_interval
 from vkd.tasks import metric_of
+from vkd.training.records import read_metrics
 from vkd.training.similarities import AFTER, BEFORE, read_similarities
 
 Changes = Mapping[str, Any]
 # Of a classifier's state; that of an orthogonal projection is no matrix that it applies.
 _LINEAR = "methods.feature.loss.projection.weight"
+# What is kept of the epochs that have a checkpoint.
+CONDITIONS, EXPLAINED = "conditions", "explained"
+_ALONG = {CONDITIONS: "condition", EXPLAINED: "explained, %"}
 
 
 def tries(name: str, *values: float) -> list[dict[str, Any]]:
@@ -62,6 +66,7 @@ class Question:
         trial_changes: changes in trials alone, for example fewer epochs.
         networks: frozen networks by role, ``teacher`` and ``extractor``.
         views: of each image in a store of the teacher; 0 for no store.
+        along_the_way: whether tables tell of the epochs that have a checkpoint, too.
         seeds: of each method.
     """
 
@@ -81,6 +86,7 @@ class Question:
     trial_changes: Changes = field(default_factory=dict)
     networks: Mapping[str, Network] = field(default_factory=dict)
     views: int = 0
+    along_the_way: bool = False
     seeds: int = 5
 
 
@@ -98,6 +104,7 @@ class Answer:
         self.question, self.file, self.folder = question, file, folder
         empty: dict[str, Any] = {
             "title": question.title,
+            "settings_of": question.settings_of,
             "chosen": {},
             "networks": {},
             "trials": [],
@@ -220,6 +227,7 @@ class Answer:
         for condition, scores in self.found["scores"].items():
             heading = f"**{condition}**" if condition else ""
             lines += [heading, "", *table(scores, self.question)] if scores else []
+            lines += along_the_way(scores) if self.question.along_the_way else []
         return lines
 
 
@@ -257,16 +265,21 @@ def outward(tried: list[dict[str, Any]], best: Changes) -> list[dict[str, Any]]:
 
 def looked_at(run: Path) -> dict[str, Any]:
     """Return what a run's folder says beside its metrics: the spectrum of its projection, and how
-    like its features are to the teacher's before and after training; of a linear projection the
-    condition number after each epoch that a checkpoint is kept of.
+    like its features are to the teacher's before and after training; after each epoch that a
+    checkpoint is kept of what is explained of the teacher, and of a linear projection the condition
+    number.
     """
     found: dict[str, Any] = {}
+    records = {record["epoch"]: record for record in read_metrics(run)}
     for state in sorted((run / "checkpoints").glob("epoch-*")):
+        epoch = int(state.name.removeprefix("epoch-"))
         matrix = load_file(state / "network-0.safetensors").get(_LINEAR)
         if matrix is not None:
             values = torch.linalg.svdvals(matrix.float())
-            epoch = str(int(state.name.removeprefix("epoch-")))
-            found.setdefault("conditions", {})[epoch] = round(float(values[0] / values[-1]), 4)
+            found.setdefault(CONDITIONS, {})[str(epoch)] = round(float(values[0] / values[-1]), 4)
+        share = records[epoch].get("explained", {}).get("feature")
+        if share is not None:
+            found.setdefault(EXPLAINED, {})[str(epoch)] = round(100 * share, 3)
     file = run / "projection.safetensors"
     if file.is_file():
         values = torch.linalg.svdvals(load_file(file)["weight"].float())
@@ -303,4 +316,29 @@ def table(scores: Mapping[str, Mapping[str, Any]], question: Question) -> list[s
             )
             gap = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
         lines.append(f"| {name} | {' | '.join(cells)} | {gap} | {len(own)} |")
+    return [*lines, ""]
+
+
+def along_the_way(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a table in Markdown of what ``looked_at`` kept of the epochs that have a checkpoint:
+    each method's mean and deviation over its seeds.
+    """
+    epochs = sorted(
+        {
+            int(e)
+            for own in scores.values()
+            for kept in own.values()
+            for e in kept.get(EXPLAINED, {})
+        }
+    )
+    if not epochs:
+        return []
+    heads = [f"epoch {epoch}" for epoch in epochs]
+    lines = [f"| method | what | {' | '.join(heads)} |", f"|---|---|{'---|' * len(epochs)}"]
+    for name, own in scores.items():
+        for what, title in _ALONG.items():
+            rows = [kept[what] for kept in own.values() if what in kept]
+            if rows:
+                cells = [mean_text([row[str(epoch)] for row in rows]) for epoch in epochs]
+                lines.append(f"| {name} | {title} | {' | '.join(cells)} |")
     return [*lines, ""]

@@ -82,6 +82,8 @@ def test_an_answer_goes_on_from_its_file_alone(question, compared, tmp_path):
     values = linear["singular_values"]
     assert linear["conditions"] == {"1": pytest.approx(values[0] / values[-1], rel=1e-3)}
     assert "conditions" not in own
+    assert own["explained"].keys() == linear["explained"].keys() == {"1"}
+    assert -200 < linear["explained"]["1"] < 100
     assert any("**half**" in line for line in answer.table())
 
 
@@ -126,6 +128,26 @@ def test_a_table_has_the_paired_interval_of_the_main_figure(question):
     # Differences 1 and 3: mean 2, deviation 1.414 of two, and t(1) of 12.706.
     assert "| linear | 1.50 ± 0.71 | 3.00 ± 0.00 | +2.00 (-10.71 to +14.71) | 2 |" in lines
     assert "| orthogonal | 3.50 ± 2.12 | 1.00 ± 0.00 |  | 2 |" in lines
+
+
+def test_a_table_tells_of_the_way():
+    scores = {
+        "alone": {"0": {"accuracy": 1.0}},
+        "linear": {
+            "0": {"conditions": {"4": 2.0, "12": 5.0}, "explained": {"4": 10.0, "12": 30.0}},
+            "1": {"conditions": {"4": 4.0, "12": 5.0}, "explained": {"4": 20.0, "12": 30.0}},
+        },
+        "orthogonal": {"0": {"explained": {"4": 8.0, "12": 9.0}}},
+    }
+    assert asked.along_the_way(scores) == [
+        "| method | what | epoch 4 | epoch 12 |",
+        "|---|---|---|---|",
+        "| linear | condition | 3.00 ± 1.41 | 5.00 ± 0.00 |",
+        "| linear | explained, % | 15.00 ± 7.07 | 30.00 ± 0.00 |",
+        "| orthogonal | explained, % | 8.00 | 9.00 |",
+        "",
+    ]
+    assert asked.along_the_way({"alone": scores["alone"]}) == []
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
