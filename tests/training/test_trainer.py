@@ -14,7 +14,7 @@ from support.canvases import few_canvases
 from support.gan import small_gan
 from support.runs import require_equal_runs
 from vkd.api.train import train
-from vkd.errors import RunError, UserError
+from vkd.errors import FieldError, RunError, UserError
 from vkd.models.factory import create_model
 from vkd.models.small import conv_vit_digits
 from vkd.projection import orthogonality_error
@@ -92,6 +92,22 @@ def test_a_run_is_not_overwritten_and_its_settings_cannot_change(config, tmp_pat
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="is not a run"):
         train(short, tmp_path / "mine", show=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "samples"),
+    [
+        ({}, 718),
+        ({"train_fraction": 0.25}, 180),
+        ({"label_fraction": 0.1, "feature_weight": 0.0, "logit_weight": 0.0}, 72),
+    ],
+)
+def test_a_batch_that_is_never_full_is_an_error_with_both_numbers(
+    config, changes, samples, tmp_path
+):
+    own = replace(config, batch_size=719, **changes)
+    with pytest.raises(FieldError, match=f"batch_size is 719 and there are {samples} training"):
+        train(own, tmp_path)
 
 
 def test_the_projection_of_a_run_is_orthonormal_and_not_in_its_weights(config, tmp_path):

@@ -1,7 +1,7 @@
 """The training loop."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import partial
@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -97,9 +97,12 @@ class Trainer:
         self.train_batches, self.validation_batches = prepared[2 * count :]
         if len(self.train_batches) < 1:
             processes = accelerator.num_processes
-            every = f"for each of {processes} processes " if processes > 1 else ""
+            each = f" on each of {processes} processes" if processes > 1 else ""
+            samples = len(cast(Sized, self.train_batches.dataset))
             raise FieldError(
-                "batch_size", f"{every}is larger than the training set; no batch is full."
+                "batch_size",
+                f"is {config.batch_size}{each} and there are {samples} training samples: not one "
+                "batch is full.",
             )
         if self._ema is not None:
             self._ema.to(accelerator.device)
