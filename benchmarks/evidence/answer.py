@@ -23,6 +23,7 @@ QUESTIONS: dict[str, Question] = {
     "labels": narrow_deit.LABELS,
     "detection": canvases.DETECTION,
     "generation": small_gan.GENERATION,
+    "scale": narrow_deit.SCALE,
     "embedding": digits_embedding.EMBEDDING,
 }
 

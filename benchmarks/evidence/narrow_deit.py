@@ -1,5 +1,6 @@
 """The questions of recognition: a narrow DeiT on Fashion-MNIST, its teacher eight times as wide."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +45,20 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
 FOUR = (ALONE, "KD", "linear, layer norm", REFERENCE)
 
 
-def _question(title: str, *, methods: tuple[str, ...], **own: Any) -> Question:
+def _of(names: Iterable[str]) -> dict[str, Any]:
+    return {
+        "methods": {name: METHODS[name] for name in names},
+        "candidates": {name: CANDIDATES[name] for name in names},
+        "reference": REFERENCE,
+        "alone": ALONE,
+    }
+
+
+def _question(title: str, **own: Any) -> Question:
     fields: dict[str, Any] = {"student": NARROW, "student_layer": "norm", "train_fraction": 0.2}
     return Question(
         recipe="fashion-mnist-deit",
         fields=fields | own.pop("fields", {}),
-        methods={name: METHODS[name] for name in methods},
-        candidates={name: CANDIDATES[name] for name in methods},
-        reference=REFERENCE,
-        alone=ALONE,
         metrics=("accuracy", "condition", "cka_before", "cka_after"),
         networks={"teacher": TEACHER},
         title=title,
@@ -60,13 +66,13 @@ def _question(title: str, *, methods: tuple[str, ...], **own: Any) -> Question:
     )
 
 
-_FOUR: dict[str, Any] = {"methods": FOUR, "settings_of": "recognition"}
+_FOUR = _of(FOUR) | {"settings_of": "recognition"}
 RECOGNITION = _question(
     "A fifth of Fashion-MNIST, 5 epochs, width 32 to 256",
-    methods=tuple(METHODS),
     fields={"epochs": 5},
     trial_changes={"epochs": 2},
     views=5,
+    **_of(METHODS),
 )
 SCHEDULES = _question(
     "A twentieth of Fashion-MNIST, width 32 to 256",
@@ -103,4 +109,25 @@ LABELS = _question(
     },
     views=5,
     **_FOUR,
+)
+
+# Features that are standardised over the batch before the projection, and a learned scale after it.
+SCALED = f"{REFERENCE}, scaled"
+_SCALED = {"method_options": {"standardize_student": True}}
+_OF_SCALE: dict[str, dict[str, Any]] = {
+    "SRD": METHODS["SRD"],
+    "linear, layer norm": METHODS["linear, layer norm"],
+    "linear, layer norm, scaled": METHODS["linear, layer norm"] | _SCALED,
+    REFERENCE: METHODS[REFERENCE],
+    SCALED: METHODS[REFERENCE] | _SCALED,
+}
+_OF_BOTH = [{"feature_weight": f, "logit_weight": w} for f in (1.0, 4.0) for w in (1.0, 4.0)]
+SCALE = _question(
+    "A fifth of Fashion-MNIST, 5 epochs, width 32 to 256, both weights free",
+    fields={"epochs": 5, "lr": 4e-3},
+    methods=_OF_SCALE,
+    candidates=dict.fromkeys(_OF_SCALE, _OF_BOTH),
+    reference=SCALED,
+    trial_changes={"epochs": 2},
+    views=5,
 )
