@@ -15,12 +15,14 @@ from vkd.comparison.compare import tune_methods
 from vkd.comparison.tuning import Trial, Tuning, best_changes
 from vkd.recipe import as_config
 from vkd.reporting.environment import environment
-from vkd.reporting.statistics import mean_text, paired_interval
+from vkd.reporting.statistics import Interval, mean_text, paired_interval
 from vkd.tasks import metric_of
 from vkd.training.records import read_metrics
 from vkd.training.similarities import AFTER, BEFORE, read_similarities
 
 Changes = Mapping[str, Any]
+# What the test split says, by method, seed and metric; and what ``looked_at`` finds.
+Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]
 # Of a classifier's state; that of an orthogonal projection is no matrix that it applies.
 _LINEAR = "methods.feature.loss.projection.weight"
 # What is kept of the epochs that have a checkpoint.
@@ -292,12 +294,26 @@ def looked_at(run: Path) -> dict[str, Any]:
     return found
 
 
-def table(scores: Mapping[str, Mapping[str, Any]], question: Question) -> list[str]:
+def differences(scores: Scores, question: Question) -> dict[str, Interval]:
+    """Return what the reference has more in the main figure than each method that shares two seeds
+    with it, paired by seed, with a 95 % interval.
+    """
+    main, reference = question.metrics[0], scores[question.reference]
+    found = {}
+    for name, own in scores.items():
+        shared = [seed for seed in reference if seed in own]
+        if name != question.reference and len(shared) > 1:
+            found[name] = paired_interval(
+                [reference[seed][main] for seed in shared], [own[seed][main] for seed in shared]
+            )
+    return found
+
+
+def table(scores: Scores, question: Question) -> list[str]:
     """Return a table in Markdown: each method's mean and deviation over its seeds of each metric,
     and what the reference has more in the first of them, paired by seed, with a 95 % interval.
     """
-    main = question.metrics[0]
-    reference = scores[question.reference]
+    gaps = differences(scores, question)
     names = [metric.replace("_", " ") for metric in question.metrics]
     lines = [
         f"| method | {' | '.join(names)} | {question.reference} minus it, {names[0]} | seeds |",
@@ -308,18 +324,13 @@ def table(scores: Mapping[str, Mapping[str, Any]], question: Question) -> list[s
         for metric in question.metrics:
             values = [found[metric] for found in own.values() if metric in found]
             cells.append(mean_text(values))
-        shared = [seed for seed in reference if seed in own]
-        gap = ""
-        if name != question.reference and len(shared) > 1:
-            found = paired_interval(
-                [reference[seed][main] for seed in shared], [own[seed][main] for seed in shared]
-            )
-            gap = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
-        lines.append(f"| {name} | {' | '.join(cells)} | {gap} | {len(own)} |")
+        gap = gaps.get(name)
+        text = f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})" if gap else ""
+        lines.append(f"| {name} | {' | '.join(cells)} | {text} | {len(own)} |")
     return [*lines, ""]
 
 
-def along_the_way(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def along_the_way(scores: Scores) -> list[str]:
     """Return a table in Markdown of what ``looked_at`` kept of the epochs that have a checkpoint:
     each method's mean and deviation over its seeds.
     """

@@ -1,5 +1,6 @@
 """Questions of the evidence are answered seed by seed, and go on from the file of their answer."""
 
+import html
 import json
 import sys
 from dataclasses import replace
@@ -11,7 +12,8 @@ EVIDENCE = Path(__file__).parents[2] / "benchmarks" / "evidence"
 sys.path.insert(0, str(EVIDENCE))
 
 import question as asked  # noqa: E402
-from answer import QUESTIONS  # noqa: E402
+from answer import QUESTIONS, RESULTS  # noqa: E402
+from figures import IMAGES, described  # noqa: E402
 from page import answers, with_tables  # noqa: E402
 
 QUICK = {"epochs": 1, "warmup_epochs": 0}
@@ -170,3 +172,13 @@ def test_the_pages_have_the_tables_of_the_results():
         assert found.keys() <= QUESTIONS.keys() | {"terms", "seeds"}
     with pytest.raises(ValueError, match="has no comments recognition"):
         with_tables("# Evidence", {"recognition": {}})
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.json")), ids=lambda file: file.stem)
+def test_every_answer_has_its_figure_in_the_page(file):
+    found = json.loads(file.read_text())["scores"]
+    figure = IMAGES / f"evidence-{file.stem}.svg"
+    text = html.unescape(figure.read_text())
+    assert f">{described(found, QUESTIONS[file.stem])}<" in text
+    page = (IMAGES.parent / "evidence.md").read_text()
+    assert f"](images/{figure.name})" in page
