@@ -20,7 +20,8 @@ EMBEDDING = Question(
     fields={"epochs": 30},
     methods=METHODS,
     reference=REFERENCE,
-    metrics=("knn", "probe", "recall_1", "mixed_recall_1", "cka"),
+    metrics=("knn", "linear_probe", "recall_1", "mixed_recall_1", "cka"),
+    far_off=("untrained",),
     candidates=dict.fromkeys(METHODS, _WEIGHTS) | {"untrained": [{}]},
     networks={"teacher": Network(recipe="digits-teacher", changes={}, metric="accuracy")},
 )

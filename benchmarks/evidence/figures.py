@@ -50,7 +50,11 @@ def described(scores: Mapping[str, Scores], question: Question) -> str:
 
 def draw(scores: Mapping[str, Scores], question: Question, lower_is_better: bool) -> Figure:
     """Return a panel for each condition: a line for each method, its mean and 95 % interval."""
-    panels = {name: gaps for name, own in scores.items() if (gaps := differences(own, question))}
+    panels = {
+        condition: {name: gap for name, gap in gaps.items() if name not in question.far_off}
+        for condition, own in scores.items()
+        if (gaps := differences(own, question))
+    }
     rows = max(map(len, panels.values()))
     figure = Figure(figsize=(2.2 + 3.4 * len(panels) + 1.6 * (len(panels) == 1), 1.3 + 0.33 * rows))
     FigureCanvasSVG(figure)

@@ -68,6 +68,7 @@ class Question:
         trial_changes: changes in trials alone, for example fewer epochs.
         networks: frozen networks by role, ``teacher`` and ``extractor``.
         views: of each image in a store of the teacher; 0 for no store.
+        far_off: methods that the figure leaves out, as the others would be a dot beside them.
         along_the_way: whether tables tell of the epochs that have a checkpoint, too.
         seeds: of each method.
     """
@@ -88,6 +89,7 @@ class Question:
     trial_changes: Changes = field(default_factory=dict)
     networks: Mapping[str, Network] = field(default_factory=dict)
     views: int = 0
+    far_off: tuple[str, ...] = ()
     along_the_way: bool = False
     seeds: int = 5
 
@@ -312,7 +314,13 @@ def differences(scores: Scores, question: Question) -> dict[str, Interval]:
 def table(scores: Scores, question: Question) -> list[str]:
     """Return a table in Markdown: each method's mean and deviation over its seeds of each metric,
     and what the reference has more in the first of them, paired by seed, with a 95 % interval.
+
+    Raises:
+        ValueError: if no method has a metric.
     """
+    for metric in question.metrics:
+        if not any(metric in kept for own in scores.values() for kept in own.values()):
+            raise ValueError(f"No method has the metric {metric}.")
     gaps = differences(scores, question)
     names = [metric.replace("_", " ") for metric in question.metrics]
     lines = [

@@ -152,6 +152,12 @@ def test_a_table_tells_of_the_way():
     assert asked.along_the_way({"alone": scores["alone"]}) == []
 
 
+def test_a_metric_that_nobody_has_is_an_error_and_no_empty_column(question):
+    scores = {"orthogonal": {"0": {"accuracy": 1.0, "probe": 2.0}}}
+    with pytest.raises(ValueError, match="metric loss"):
+        asked.table(scores, question)
+
+
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_every_method_of_a_question_has_as_many_trials(name):
     own = QUESTIONS[name]
