@@ -44,6 +44,18 @@ def test_a_view_is_the_same_whenever_and_by_whomever_it_is_asked_for():
     assert not torch.equal(Views(Photograph(4), 3, seed=6)[0][0], first[0])
 
 
+def test_a_view_is_drawn_as_by_torchs_seed_which_no_device_is_asked_for(monkeypatch):
+    views = Views(Photograph(4), 3, seed=5)
+    expected = []
+    for row in range(12):
+        torch.manual_seed(5 * 12 + row)
+        expected.append(views.images[row % 4][0])
+    # Without a GPU each call would note the whole stack for every kind of device.
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", None)
+    for row in range(12):
+        assert torch.equal(views[row][0], expected[row])
+
+
 def test_an_epoch_shows_each_image_once_in_its_view():
     views = Views(Photograph(7), 3, seed=0)
     sampler, orders = ViewSampler(views, seed=1), []
