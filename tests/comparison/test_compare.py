@@ -2,7 +2,11 @@
 
 import json
 import re
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 import torch
 from scipy import stats
@@ -326,3 +330,24 @@ def test_the_command_compares_side_by_side(vkd, digits_teacher, tmp_path):
     assert all(len(found["accuracy"]) == 2 for found in results["methods"].values())
     again = vkd(*arguments)
     assert "runs to do" not in again.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_leaves_no_process_behind(digits_teacher, tmp_path):
+    arguments = [
+        "compare", "digits", "--methods", "vkd,kd", "--seeds", 1, "--epochs", 3000,
+        "--warmup-epochs", 0, "--device", "cpu", "--teacher-checkpoint", digits_teacher,
+        "--processes", 2, "--output", tmp_path / "c", "--train-fraction", 0.3,
+        "--checkpoint-every", 1,
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "vkd", *map(str, arguments)]
+    parent = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        if len({state.parents[1] for state in tmp_path.glob("c/runs/*/checkpoints/epoch-*")}) == 2:
+            break
+        time.sleep(0.2)
+    children = parent.children(recursive=True)
+    assert len(children) >= 2
+    parent.kill()
+    _, alive = psutil.wait_procs([parent, *children], timeout=30)
+    assert alive == []

@@ -180,9 +180,21 @@ def _start(
     threads: int, task: str, methods: dict[str, MethodEntry], tasks: dict[str, TaskSpec]
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     METHODS.update(methods)
     TASKS.update(tasks)
     # Imported now, so that the first run takes no longer than the others.
     resolve(TASKS[task].task)
     resolve(TASKS[task].evaluate)
+
+
+def _end_with_parent() -> None:
+    """End at once where the parent is killed, as nobody else would end this process.
+
+    Its run resumes from its last checkpoint.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
