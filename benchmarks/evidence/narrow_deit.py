@@ -10,7 +10,7 @@ NARROW = f"{Path(__file__).parent / 'students.py'}:deit_width_32"
 TEACHER = Network(
     recipe="fashion-mnist-teacher", changes={"epochs": 3, "workers": 0}, metric="accuracy"
 )
-ALONE, REFERENCE = "alone", "orthogonal, layer norm"
+ALONE, LOGITS, REFERENCE = "alone", "logits alone", "orthogonal, layer norm"
 _NORMALIZATIONS = {"raw": "identity", "layer norm": "layer_norm", "standardise": "standardize"}
 # All that compare features distil logits as well, as the paper does.
 _LOGITS = {"logit_weight": 1.0, "temperature": 1.0}
@@ -21,8 +21,11 @@ _FEATURES: dict[str, dict[str, Any]] = {
 }
 METHODS: dict[str, dict[str, Any]] = {
     ALONE: {"feature_weight": 0.0, "logit_weight": 0.0},
+    # What those that compare features have beside them.
+    LOGITS: {"feature_weight": 0.0} | _LOGITS,
     "KD": {"feature_weight": 0.0, "logit_weight": 1.0},
-    "DKD": {"method": "dkd", "temperature": 4.0},
+    # As the paper has it on ImageNet.
+    "DKD": {"method": "dkd", "method_options": {"temperature": 1.0, "beta": 0.5}},
     "DIST": {"method": "dist"},
     "RKD": {"method": "rkd"} | _LOGITS,
     "CRD": {"method": "crd"} | _LOGITS,
@@ -34,6 +37,7 @@ METHODS: dict[str, dict[str, Any]] = {
 _OF_FEATURES = tries("feature_weight", 1.0, 4.0, 16.0, 64.0)
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
     ALONE: tries("lr", 1e-3, 2e-3, 4e-3, 8e-3),
+    LOGITS: [{}],
     "KD": [{"logit_weight": w, "temperature": t} for w in (1.0, 4.0) for t in (1.0, 4.0)],
     "DKD": tries("logit_weight", 0.25, 1.0, 4.0, 16.0),
     "DIST": tries("logit_weight", 0.5, 2.0, 8.0, 32.0),
@@ -108,7 +112,7 @@ LABELS = _question(
         for share, own in _LABELLED.items()
     },
     views=5,
-    **_FOUR,
+    **_FOUR | _of((*FOUR, LOGITS)),
 )
 
 # Features that are standardised over the batch before the projection, and a learned scale after it.

@@ -28,7 +28,9 @@ def block(found: dict[str, Any]) -> str:
         for role, own in found.get("networks", {}).items()
         for metric, value in own.items()
     )
-    lines = [f"{found['title']}. {networks}{tried}{measured}.", ""]
+    teachers = len(set(found.get("teachers", {}).values()))
+    others = f"Trained {teachers} times, with other numbers. " if teachers > 1 else ""
+    lines = [f"{found['title']}. {networks}{others}{tried}{measured}.", ""]
     return "\n".join([*lines, *found["table"]]).strip()
 
 

@@ -1,5 +1,6 @@
 """A question of docs/evidence.md: what is trained for it, and how its answer is found."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -107,15 +108,16 @@ class Answer:
     def __init__(self, question: Question, file: Path, folder: Path) -> None:
         self.question, self.file, self.folder = question, file, folder
         empty: dict[str, Any] = {
-            "title": question.title,
-            "settings_of": question.settings_of,
             "chosen": {},
             "networks": {},
             "trials": [],
             "scores": {},
             "places": {},
+            "teachers": {},
         }
-        self.found = empty | (json.loads(self.file.read_text()) if self.file.is_file() else {})
+        before = json.loads(self.file.read_text()) if self.file.is_file() else {}
+        own = {"title": question.title, "settings_of": question.settings_of}
+        self.found = empty | before | own
 
     def find(self, seeds: int) -> None:
         """Train what is missing, seed by seed, and keep each seed's scores at once."""
@@ -154,9 +156,11 @@ class Answer:
     def _tune(self) -> None:
         """Choose the lr of training alone, then with it each other method's candidate."""
         question, chosen = self.question, self.found["chosen"]
-        if question.settings_of and not chosen:
+        if question.settings_of:
             other = json.loads(self.file.with_stem(question.settings_of).read_text())
-            chosen |= {name: other["chosen"][name] for name in question.methods}
+            chosen |= {
+                name: other["chosen"][name] for name in question.methods if name not in chosen
+            }
         if question.alone and not chosen:
             chosen |= self._trials({question.alone: question.methods[question.alone]}, {})
             self._keep()
@@ -192,32 +196,43 @@ class Answer:
         return best
 
     def _compare(self, condition: str, seed: int) -> None:
-        """Train each method with a seed and keep what the test split says."""
+        """Train each method that is missing with a seed and keep what the test split says."""
         question = self.question
         scores = self.found["scores"].setdefault(condition, {})
-        if any(str(seed) in own for own in scores.values()):
+        missing = [name for name in question.methods if str(seed) not in scores.get(name, {})]
+        if not missing:
             return
+        # A comparison has two methods; where one is missing, the reference's scores stay.
+        trained = missing if len(missing) > 1 else [*missing, question.reference]
         changes = self._common | dict(question.conditions[condition]) | {"seed": seed}
         changes["evaluate_every"] = changes["epochs"]
         methods = {
-            name: dict(own) | self.found["chosen"][name] for name, own in question.methods.items()
+            name: dict(question.methods[name]) | self.found["chosen"][name] for name in trained
         }
-        if condition in question.of_alone:
+        if condition in question.of_alone and question.alone in methods:
             methods[question.alone] |= question.of_alone[condition]
-        place = self.folder / "runs" / (condition.replace(" ", "-") or "all") / str(seed)
+        # Methods that were added to a question later are trained alone.
+        added = missing if len(missing) < len(question.methods) else []
+        which = " ".join([str(seed), *added[:1]])
+        place = self.folder / "runs" / _slug(condition or "all") / _slug(which)
         results = vkd.compare(
-            question.recipe, methods, place, seeds=1, reference=question.reference, **changes
+            question.recipe, methods, place, seeds=1, reference=missing[0], **changes
         )
         for name, metrics in results["methods"].items():
             run = place / results["runs"][name][0]
-            scores.setdefault(name, {})[str(seed)] = {
-                metric: values[0] for metric, values in metrics.items()
-            } | looked_at(run)
-        where = environment()
-        self.found["places"][f"{condition} {seed}".strip()] = [where["hardware"], where["date"]]
+            found = {metric: values[0] for metric, values in metrics.items()} | looked_at(run)
+            scores.setdefault(name, {}).setdefault(str(seed), found)
+        where, which = environment(), f"{condition} {which}".strip()
+        self.found["places"][which] = [where["hardware"], where["date"]]
+        self.found["teachers"][which] = self._teacher()
         self._keep()
         for own in (place / "runs").iterdir():
             shutil.rmtree(own)
+
+    def _teacher(self) -> str:
+        """What tells the teacher from another, such as one that was trained elsewhere."""
+        file = Path(self._common["teacher_checkpoint"]) / "model.safetensors"
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
     def _keep(self) -> None:
         self.found["environment"] = environment()
@@ -228,11 +243,16 @@ class Answer:
     def table(self) -> list[str]:
         """Return the tables of all conditions in Markdown."""
         lines = []
-        for condition, scores in self.found["scores"].items():
+        for condition, found in self.found["scores"].items():
+            scores = {name: found[name] for name in self.question.methods if name in found}
             heading = f"**{condition}**" if condition else ""
             lines += [heading, "", *table(scores, self.question)] if scores else []
             lines += along_the_way(scores) if self.question.along_the_way else []
         return lines
+
+
+def _slug(name: str) -> str:
+    return name.replace(" ", "-").replace(",", "")
 
 
 def _further(

@@ -4,6 +4,7 @@ import html
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,9 @@ def question(digits_teacher, monkeypatch):
 
 @pytest.fixture
 def compared(monkeypatch):
-    """The folders and seeds of all comparisons."""
+    """The folders and seeds of all comparisons, which are carried out in this process."""
     found, original = [], asked.vkd.compare
+    monkeypatch.setattr(asked, "tune_methods", partial(asked.tune_methods, processes=1))
 
     def compare(recipe, methods, folder, **options):
         found.append((folder.parent.name, options["seed"]))
@@ -102,6 +104,29 @@ def test_settings_of_another_question_are_taken(question, compared, tmp_path):
     answer.find(1)
     assert answer.found["chosen"] == chosen
     assert answer.found["trials"] == []
+
+
+def test_a_method_that_is_added_later_is_trained_alone(question, compared, tmp_path):
+    file = tmp_path / "digits.json"
+    first = replace(question, conditions={"": {}}, tuned_at="")
+    asked.Answer(first, file, tmp_path / "runs").find(1)
+    before = json.loads(file.read_text())
+    more = replace(
+        first,
+        methods={"raw": {"normalization": "identity"}} | dict(first.methods),
+        candidates={"raw": [{}]} | dict(first.candidates),
+    )
+    asked.Answer(more, file, tmp_path / "runs").find(1)
+    assert compared == [("all", 0), ("all", 0)]
+    found = json.loads(file.read_text())
+    assert set(found["scores"][""]) == {"alone", "linear", "orthogonal", "raw"}
+    assert found["chosen"]["raw"] == {"lr": found["chosen"]["alone"]["lr"]}
+    for name, own in before["scores"][""].items():
+        assert found["scores"][""][name] == own
+    assert set(found["places"]) == set(found["teachers"]) == {"0", "0 raw"}
+    assert len(set(found["teachers"].values())) == 1
+    rows = [line for line in found["table"] if line.startswith("| ")]
+    assert rows[1].startswith("| raw |")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +192,10 @@ def test_every_method_of_a_question_has_as_many_trials(name):
         assert own.methods.keys() <= QUESTIONS[own.settings_of].methods.keys()
         return
     counts = {method: len(own.candidates[method]) for method in own.methods}
-    counts.pop("untrained", None)
+    # These have nothing to choose.
+    for fixed in {"untrained", "logits alone"} & counts.keys():
+        assert own.candidates[fixed] == [{}]
+        counts.pop(fixed)
     assert set(counts.values()) == {4}
 
 
