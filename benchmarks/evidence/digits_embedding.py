@@ -23,5 +23,9 @@ EMBEDDING = Question(
     metrics=("knn", "linear_probe", "recall_1", "mixed_recall_1", "cka"),
     far_off=("untrained",),
     candidates=dict.fromkeys(METHODS, _WEIGHTS) | {"untrained": [{}]},
-    networks={"teacher": Network(recipe="digits-teacher", changes={}, metric="accuracy")},
+    # Of the trials; a teacher is trained in seconds, so that every seed has one of its own.
+    networks={
+        "teacher": Network(recipe="digits-teacher", changes={"seed": 100}, metric="accuracy")
+    },
+    own_teachers=True,
 )

@@ -29,7 +29,7 @@ def block(found: dict[str, Any]) -> str:
         for metric, value in own.items()
     )
     teachers = len(set(found.get("teachers", {}).values()))
-    others = f"Trained {teachers} times, with other numbers. " if teachers > 1 else ""
+    others = f"The runs have {teachers} such teachers. " if teachers > 1 else ""
     lines = [f"{found['title']}. {networks}{others}{tried}{measured}.", ""]
     return "\n".join([*lines, *found["table"]]).strip()
 

@@ -68,6 +68,7 @@ class Question:
         settings_of: the question whose settings are taken, in place of trials; empty for none.
         trial_changes: changes in trials alone, for example fewer epochs.
         networks: frozen networks by role, ``teacher`` and ``extractor``.
+        own_teachers: whether each seed has a teacher of its own, which is trained with it.
         views: of each image in a store of the teacher; 0 for no store.
         far_off: methods that the figure leaves out, as the others would be a dot beside them.
         along_the_way: whether tables tell of the epochs that have a checkpoint, too.
@@ -89,6 +90,7 @@ class Question:
     tuned_at: str = ""
     trial_changes: Changes = field(default_factory=dict)
     networks: Mapping[str, Network] = field(default_factory=dict)
+    own_teachers: bool = False
     views: int = 0
     far_off: tuple[str, ...] = ()
     along_the_way: bool = False
@@ -132,16 +134,11 @@ class Answer:
         """The frozen networks' folders, each trained unless it is there; and their store."""
         found: dict[str, Any] = {}
         for role, network in self.question.networks.items():
-            folder = self.folder / role
-            if not (folder / "model.safetensors").is_file():
-                vkd.train(
-                    network.recipe, folder, resume=folder.is_dir(), device="cpu", trackers="",
-                    **network.changes,
-                )  # fmt: skip
+            folder = self._trained(role, network)
             self.found["networks"][role] = {
                 network.metric: vkd.evaluate(str(folder))[network.metric]
             }
-            found[f"{role}_checkpoint"] = str(folder.absolute())
+            found[f"{role}_checkpoint"] = str(folder)
         if self.question.views:
             store = self.folder / "store"
             fields = dict(self.question.fields) | found
@@ -152,6 +149,15 @@ class Answer:
             found["teacher_store"] = str(store.absolute())
         self._keep()
         return found
+
+    def _trained(self, name: str, network: Network, **changes: Any) -> Path:
+        folder = self.folder / name
+        if not (folder / "model.safetensors").is_file():
+            vkd.train(
+                network.recipe, folder, resume=folder.is_dir(), device="cpu", trackers="",
+                **dict(network.changes) | changes,
+            )  # fmt: skip
+        return folder.absolute()
 
     def _tune(self) -> None:
         """Choose the lr of training alone, then with it each other method's candidate."""
@@ -205,6 +211,9 @@ class Answer:
         # A comparison has two methods; where one is missing, the reference's scores stay.
         trained = missing if len(missing) > 1 else [*missing, question.reference]
         changes = self._common | dict(question.conditions[condition]) | {"seed": seed}
+        if question.own_teachers:
+            teacher = self._trained(f"teacher-{seed}", question.networks["teacher"], seed=seed)
+            changes["teacher_checkpoint"] = str(teacher)
         changes["evaluate_every"] = changes["epochs"]
         methods = {
             name: dict(question.methods[name]) | self.found["chosen"][name] for name in trained
@@ -224,15 +233,10 @@ class Answer:
             scores.setdefault(name, {}).setdefault(str(seed), found)
         where, which = environment(), f"{condition} {which}".strip()
         self.found["places"][which] = [where["hardware"], where["date"]]
-        self.found["teachers"][which] = self._teacher()
+        self.found["teachers"][which] = _digest(Path(changes["teacher_checkpoint"]))
         self._keep()
         for own in (place / "runs").iterdir():
             shutil.rmtree(own)
-
-    def _teacher(self) -> str:
-        """What tells the teacher from another, such as one that was trained elsewhere."""
-        file = Path(self._common["teacher_checkpoint"]) / "model.safetensors"
-        return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
     def _keep(self) -> None:
         self.found["environment"] = environment()
@@ -249,6 +253,12 @@ class Answer:
             lines += [heading, "", *table(scores, self.question)] if scores else []
             lines += along_the_way(scores) if self.question.along_the_way else []
         return lines
+
+
+def _digest(teacher: Path) -> str:
+    """What tells a teacher from another, such as one that was trained elsewhere."""
+    content = (teacher / "model.safetensors").read_bytes()
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def _slug(name: str) -> str:
