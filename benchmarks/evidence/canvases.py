@@ -12,6 +12,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "normalization": "identity",
         "method_options": {"both_sides": False},
     },
+    "tokens, standardised": {"projection": "identity"},
     "linear, standardised": {"projection": "linear"},
     "MLP, standardised": {"projection": "mlp"},
     REFERENCE: {},
