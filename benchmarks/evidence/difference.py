@@ -7,8 +7,7 @@ import argparse
 import json
 
 from answer import QUESTIONS, RESULTS
-
-from vkd.reporting.statistics import paired_interval
+from question import difference, interval_text
 
 
 def main() -> None:
@@ -21,12 +20,9 @@ def main() -> None:
     found = json.loads((RESULTS / f"{arguments.question}.json").read_text())
     metric = QUESTIONS[arguments.question].metrics[0]
     for condition, scores in found["scores"].items():
-        first, second = scores[arguments.first], scores[arguments.second]
-        shared = [seed for seed in first if seed in second]
-        gap = paired_interval(
-            [first[seed][metric] for seed in shared], [second[seed][metric] for seed in shared]
-        )
-        print(f"{condition} {gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})".strip())
+        gap = difference(scores, arguments.first, arguments.second, metric)
+        text = interval_text(gap) if gap else "fewer than two seeds"
+        print(f"{condition} {text}".strip())
 
 
 if __name__ == "__main__":

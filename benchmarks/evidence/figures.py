@@ -15,7 +15,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from question import Question, Scores, differences
+from question import Question, Scores, differences, interval_text
 
 from vkd.recipe import as_config
 from vkd.reporting.statistics import Interval
@@ -40,11 +40,9 @@ def described(scores: Mapping[str, Scores], question: Question) -> str:
     """Return the numbers of a figure in words, by which it is known to be up to date."""
     parts = []
     for condition, own in scores.items():
-        numbers = [
-            f"{name} {gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
-            for name, gap in differences(own, question).items()
-        ]
-        parts.append(f"{condition}: " * bool(condition) + ", ".join(numbers))
+        gaps = differences(own, question)
+        numbers = ", ".join(f"{name} {interval_text(gap)}" for name, gap in gaps.items())
+        parts.append(f"{condition}: {numbers}" if condition else numbers)
     return f"{question.title}. {question.reference} minus each. " + "; ".join(parts) + "."
 
 
@@ -56,7 +54,9 @@ def draw(scores: Mapping[str, Scores], question: Question, lower_is_better: bool
         if (gaps := differences(own, question))
     }
     rows = max(map(len, panels.values()))
-    figure = Figure(figsize=(2.2 + 3.4 * len(panels) + 1.6 * (len(panels) == 1), 1.3 + 0.33 * rows))
+    # Room for the names beside the panels, and for the line below, which one panel alone is too
+    # narrow for.
+    figure = Figure(figsize=(max(7.2, 2.2 + 3.4 * len(panels)), 1.3 + 0.33 * rows))
     FigureCanvasSVG(figure)
     axes = figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
     for place, (condition, gaps) in zip(axes, panels.items(), strict=True):

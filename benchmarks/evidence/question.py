@@ -210,20 +210,12 @@ class Answer:
             return
         # A comparison has two methods; where one is missing, the reference's scores stay.
         trained = missing if len(missing) > 1 else [*missing, question.reference]
-        changes = self._common | dict(question.conditions[condition]) | {"seed": seed}
-        if question.own_teachers:
-            teacher = self._trained(f"teacher-{seed}", question.networks["teacher"], seed=seed)
-            changes["teacher_checkpoint"] = str(teacher)
-        changes["evaluate_every"] = changes["epochs"]
-        methods = {
-            name: dict(question.methods[name]) | self.found["chosen"][name] for name in trained
-        }
-        if condition in question.of_alone and question.alone in methods:
-            methods[question.alone] |= question.of_alone[condition]
-        # Methods that were added to a question later are trained alone.
+        # Methods that were added to a question later are trained in a folder of their own.
         added = missing if len(missing) < len(question.methods) else []
         which = " ".join([str(seed), *added[:1]])
         place = self.folder / "runs" / _slug(condition or "all") / _slug(which)
+        changes = self._changes(condition, seed)
+        methods = {name: self._method(name, condition) for name in trained}
         results = vkd.compare(
             question.recipe, methods, place, seeds=1, reference=missing[0], **changes
         )
@@ -237,6 +229,22 @@ class Answer:
         self._keep()
         for own in (place / "runs").iterdir():
             shutil.rmtree(own)
+
+    def _changes(self, condition: str, seed: int) -> dict[str, Any]:
+        """What all methods share in a condition, with a seed."""
+        question = self.question
+        changes = self._common | dict(question.conditions[condition]) | {"seed": seed}
+        changes["evaluate_every"] = changes["epochs"]
+        if question.own_teachers:
+            teacher = self._trained(f"teacher-{seed}", question.networks["teacher"], seed=seed)
+            changes["teacher_checkpoint"] = str(teacher)
+        return changes
+
+    def _method(self, name: str, condition: str) -> dict[str, Any]:
+        """A method's own changes in a condition, with the settings that were chosen for it."""
+        own = dict(self.question.methods[name]) | self.found["chosen"][name]
+        alone = self.question.of_alone.get(condition, {}) if name == self.question.alone else {}
+        return own | dict(alone)
 
     def _keep(self) -> None:
         self.found["environment"] = environment()
@@ -309,16 +317,15 @@ def looked_at(run: Path) -> dict[str, Any]:
         epoch = int(state.name.removeprefix("epoch-"))
         matrix = load_file(state / "network-0.safetensors").get(_LINEAR)
         if matrix is not None:
-            values = torch.linalg.svdvals(matrix.float())
-            found.setdefault(CONDITIONS, {})[str(epoch)] = round(float(values[0] / values[-1]), 4)
+            found.setdefault(CONDITIONS, {})[str(epoch)] = _condition(_spectrum(matrix))
         share = records[epoch].get("explained", {}).get("feature")
         if share is not None:
             found.setdefault(EXPLAINED, {})[str(epoch)] = round(100 * share, 3)
     file = run / "projection.safetensors"
     if file.is_file():
-        values = torch.linalg.svdvals(load_file(file)["weight"].float())
-        found["singular_values"] = [round(value, 5) for value in values.tolist()]
-        found["condition"] = round(float(values[0] / values[-1]), 4)
+        values = _spectrum(load_file(file)["weight"])
+        found["singular_values"] = [round(value, 5) for value in values]
+        found["condition"] = _condition(values)
     for stage in (BEFORE, AFTER):
         similarities = read_similarities(run, stage)
         if similarities is not None and similarities.found:
@@ -326,19 +333,40 @@ def looked_at(run: Path) -> dict[str, Any]:
     return found
 
 
-def differences(scores: Scores, question: Question) -> dict[str, Interval]:
-    """Return what the reference has more in the main figure than each method that shares two seeds
-    with it, paired by seed, with a 95 % interval.
+def _spectrum(matrix: torch.Tensor) -> list[float]:
+    return torch.linalg.svdvals(matrix.float()).tolist()
+
+
+def _condition(singular_values: list[float]) -> float:
+    return round(singular_values[0] / singular_values[-1], 4)
+
+
+def difference(scores: Scores, first: str, second: str, metric: str) -> Interval | None:
+    """Return what one method has more of a metric than another, paired by seed, with a 95 %
+    interval; None where they share fewer than two seeds.
     """
-    main, reference = question.metrics[0], scores[question.reference]
-    found = {}
-    for name, own in scores.items():
-        shared = [seed for seed in reference if seed in own]
-        if name != question.reference and len(shared) > 1:
-            found[name] = paired_interval(
-                [reference[seed][main] for seed in shared], [own[seed][main] for seed in shared]
-            )
-    return found
+    seeds = [seed for seed in scores[first] if seed in scores[second]]
+    if len(seeds) < 2:
+        return None
+    pair = [[scores[name][seed][metric] for seed in seeds] for name in (first, second)]
+    return paired_interval(*pair)
+
+
+def differences(scores: Scores, question: Question) -> dict[str, Interval]:
+    """Return what the reference has more in the main figure than each other method, where
+    ``difference`` finds an interval.
+    """
+    gaps = {
+        name: difference(scores, question.reference, name, question.metrics[0])
+        for name in scores
+        if name != question.reference
+    }
+    return {name: gap for name, gap in gaps.items() if gap is not None}
+
+
+def interval_text(gap: Interval) -> str:
+    """Return a difference as tables and figures tell it."""
+    return f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
 
 
 def table(scores: Scores, question: Question) -> list[str]:
@@ -362,8 +390,7 @@ def table(scores: Scores, question: Question) -> list[str]:
         for metric in question.metrics:
             values = [found[metric] for found in own.values() if metric in found]
             cells.append(mean_text(values))
-        gap = gaps.get(name)
-        text = f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})" if gap else ""
+        text = interval_text(gaps[name]) if name in gaps else ""
         lines.append(f"| {name} | {' | '.join(cells)} | {text} | {len(own)} |")
     return [*lines, ""]
 

@@ -17,6 +17,8 @@ from answer import QUESTIONS, RESULTS  # noqa: E402
 from figures import IMAGES, described  # noqa: E402
 from page import answers, with_tables  # noqa: E402
 
+from vkd.recipe import read_recipe  # noqa: E402
+
 QUICK = {"epochs": 1, "warmup_epochs": 0}
 
 
@@ -127,6 +129,24 @@ def test_a_method_that_is_added_later_is_trained_alone(question, compared, tmp_p
     assert len(set(found["teachers"].values())) == 1
     rows = [line for line in found["table"] if line.startswith("| ")]
     assert rows[1].startswith("| raw |")
+
+
+def test_each_seed_has_a_teacher_of_its_own(question, compared, tmp_path):
+    teacher = asked.Network(recipe="digits-teacher", changes={"epochs": 1}, metric="accuracy")
+    own = replace(
+        question,
+        conditions={"": {}},
+        tuned_at="",
+        candidates={name: [{}] for name in question.methods},
+        networks={"teacher": teacher},
+        own_teachers=True,
+    )
+    asked.Answer(own, tmp_path / "digits.json", tmp_path / "runs").find(2)
+    found = json.loads((tmp_path / "digits.json").read_text())
+    assert len(set(found["teachers"].values())) == 2
+    for seed in (0, 1):
+        recipe = read_recipe(str(tmp_path / "runs" / f"teacher-{seed}" / "recipe.yaml"))
+        assert recipe["seed"] == seed
 
 
 @pytest.mark.parametrize(
