@@ -10,6 +10,8 @@ from support.steps import classification_module, detection_module, generation_mo
 from vkd.api.train import train
 from vkd.methods.build import build_method
 from vkd.methods.method import Signals, Sizes
+from vkd.reporting.curves import metric_curves
+from vkd.reporting.plots import looks
 from vkd.reporting.report import write_report
 from vkd.similarity import explained_share
 from vkd.training.explained import standing
@@ -90,6 +92,26 @@ def test_a_loss_that_has_not_taught_is_named():
     assert "explains -2.5% of the variance" in message
     assert "after -3.0% in the first epoch" in message
     assert len(message) <= 300
+
+
+@pytest.mark.parametrize("first", [-5e4, -2e5, -1.0])
+def test_a_share_far_below_nothing_is_told_as_that(first):
+    (message,) = standing(epochs(first, -1e5))
+    assert "explains -100.0% or less of the variance" in message
+    assert "after -100.0% or less in the first epoch" in message
+    assert len(message) <= 300
+
+
+def test_one_loss_far_below_nothing_leaves_the_curves_of_others_readable():
+    records = [
+        {"epoch": n, "train": {"loss": 1.0}, "explained": {"body": 0.5, "patch_3": -1e5}}
+        for n in (1, 2)
+    ]
+    runs = {"distilled": [records]}
+    *_, drawing = metric_curves(runs, looks(runs))
+    assert "-100" in drawing.alt
+    assert "1e" not in drawing.alt
+    assert "0000" not in drawing.alt + drawing.svg
 
 
 @pytest.mark.parametrize(

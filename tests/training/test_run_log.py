@@ -26,11 +26,18 @@ def run(tmp_path):
     return tmp_path
 
 
-def resumed_log(folder, epoch, updates, extra=()):
+def resumed_log(folder, epoch, updates, extra=(), show=False):
     config = recipe("digits", trackers="")
     shape = RunShape(epochs=5, steps=4, updates=4, parameters=7, metric="accuracy")
     trackers = Trackers(config, folder, epoch, {})
-    return RunLog(folder, shape, trackers, extra=extra, epoch=epoch, updates=updates, show=False)
+    return RunLog(folder, shape, trackers, extra=extra, epoch=epoch, updates=updates, show=show)
+
+
+def test_the_mean_of_what_losses_explain_is_readable_where_one_is_far_below_nothing(run, capsys):
+    log = resumed_log(run, 2, 8, show=True)
+    shares = {"body": 0.5, "patch_3": -1e5}
+    log.epoch({"epoch": 3, "lr": 0.1, "train": {"loss": 1.0}, "explained": shares} | PACE)
+    assert " explains -25.0% " in capsys.readouterr().err
 
 
 def test_resuming_drops_what_came_after_the_checkpoint(run):

@@ -7,6 +7,7 @@ from typing import Any
 
 from vkd.reporting.blocks import Block, Drawing, Drawings, Missing, Section, Text
 from vkd.reporting.plots import Line, Look, line_chart, looks
+from vkd.similarity import told_share
 from vkd.training.records import read_records
 
 Record = dict[str, Any]
@@ -153,7 +154,7 @@ def _explained(histories: Histories, chosen: Mapping[str, Look]) -> list[Drawing
     label = "share explained, %"
     caption = (
         "Share of the variance of what the student's features are to match that they explain, by "
-        "epoch; 0 where they say no more than its mean."
+        "epoch; 0 where they say no more than its mean, -100 where that or less."
     )
     if len(found) == 1 and len(losses) > 1:
         lines = {
@@ -168,7 +169,7 @@ def _explained(histories: Histories, chosen: Mapping[str, Look]) -> list[Drawing
 
 
 def _in_percent(record: Record) -> Record:
-    shares = {loss: 100 * share for loss, share in record["explained"].items()}
+    shares = {loss: 100 * told_share(share) for loss, share in record["explained"].items()}
     return {"epoch": record["epoch"]} | shares
 
 

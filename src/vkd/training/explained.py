@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vkd.similarity import LEAST_SHARE, told_share
+
 # A rise of less than a hundredth is none; a student that explains most of it has learnt already.
 _RISE, _MOST = 0.01, 0.5
 
@@ -16,18 +18,26 @@ def standing(records: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(records) < 2:
         return []
     # Earlier versions recorded none, and then the first epoch's is not known.
-    first, last = (records[at].get("explained", {}) for at in (0, -1))
+    first, last = (_told(records[at].get("explained", {})) for at in (0, -1))
     still = [
         name
         for name, share in last.items()
         if name in first and share < _MOST and share < first[name] + _RISE
     ]
     return [
-        f"The student explains {last[name]:.1%} of the variance of what {_named(name)} are to "
-        f"match, after {first[name]:.1%} in the first epoch: the loss has hardly taught it; see "
+        f"The student explains {_percent(last[name])} of the variance of what {_named(name)} are to "
+        f"match, after {_percent(first[name])} in the first epoch: the loss has hardly taught it; see "
         "weight, layers and normalisation."
         for name in still
     ]
+
+
+def _told(shares: Mapping[str, float]) -> dict[str, float]:
+    return {name: told_share(share) for name, share in shares.items()}
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" + (" or less" if share == LEAST_SHARE else "")
 
 
 def _named(name: str) -> str:

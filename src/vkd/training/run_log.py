@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from vkd.files import append_whole, write_whole
+from vkd.similarity import told_share
 from vkd.training.explained import standing
 from vkd.training.extra_log import ExtraLog, RunShape
 from vkd.training.records import read_metrics, read_records
@@ -152,7 +153,7 @@ class RunLog:
         found, metric = record.get("validation", {}), self.shape.metric
         score = f" {metric} {found[metric]:.2f}" if metric in found else ""
         pace = f"{record['images_per_second']:.4g} images/s waiting {record['waiting']:.0%}"
-        shares = record.get("explained", {}).values()
+        shares = [told_share(share) for share in record.get("explained", {}).values()]
         share = f" explains {fmean(shares):.1%}" if shares else ""
         line = f"{terms}{share}{score} lr {record['lr']:.2e} {pace}"
         title = f"epoch {record['epoch']}/{self.shape.epochs}"
