@@ -25,9 +25,9 @@ def standing(records: Sequence[Mapping[str, Any]]) -> list[str]:
         if name in first and share < _MOST and share < first[name] + _RISE
     ]
     return [
-        f"The student explains {_percent(last[name])} of the variance of what {_named(name)} are to "
-        f"match, after {_percent(first[name])} in the first epoch: the loss has hardly taught it; see "
-        "weight, layers and normalisation."
+        f"The student explains {_percent(last[name])} of the variance of what {_named(name)} are "
+        f"to match, after {_percent(first[name])} in the first epoch: the loss has hardly taught "
+        "it; see weight, layers and normalisation."
         for name in still
     ]
 
