@@ -188,7 +188,8 @@ def main() -> None:
         found[name].append(metrics)
     lines = table(found)
     print("\n".join(lines))
-    title = f"`{RECIPE}`, {arguments.epochs} epochs, seeds: {arguments.seeds}"
+    seeds = f"seeds 0 to {arguments.seeds - 1}" if arguments.seeds > 1 else "seed 0"
+    title = f"`{RECIPE}`, {arguments.epochs} epochs, {seeds}"
     content = {"title": title, "trials": [], "ways": found, "table": lines}
     write_results(arguments.output, content)
 
