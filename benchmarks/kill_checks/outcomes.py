@@ -1,6 +1,7 @@
 """What a resumed run left, compared with what an unbroken one did."""
 
 import json
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from safetensors import safe_open
 # Of records: how long something took, and how much memory.
 _TIMES = {"seconds", "images_per_second", "waiting", "memory_gb"}
 _LOCK = ".lock"
+# Of cards: the day.
+_CARD, _DAY = "README.md", re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
 
 
 def faults_of(run: Path, whole: Path, free: Collection[str] = ()) -> list[str]:
-    """What of a run folder is not as an unbroken run's; records are compared but for times.
+    """What of a run folder is not as an unbroken run's; records are compared but for times,
+    and cards but for the day.
 
     A signal saves a state where no other run has one, and so an older one goes sooner: of these
     the number counts, and the contents of those that both have. Where a run went on with other
@@ -23,7 +27,7 @@ def faults_of(run: Path, whole: Path, free: Collection[str] = ()) -> list[str]:
     differing = [
         f"{name} {fault}"
         for name in sorted(found & known)
-        if not (free and name == "README.md") and (fault := _fault(run / name, whole / name, free))
+        if not (free and name == _CARD) and (fault := _fault(run / name, whole / name, free))
     ]
     states, last = _states(run), _states(whole)[-1]
     older = tuple(f"checkpoints/{state}" for state in {*states, *_states(whole)} - {last})
@@ -77,6 +81,8 @@ def _content(path: Path) -> Any:
         return [_without_times(json.loads(line)) for line in path.read_text().splitlines()]
     if path.name == "precision.json":
         return sorted(json.loads(path.read_text()))
+    if path.name == _CARD:
+        return _DAY.sub("", path.read_text())
     return path.read_bytes()
 
 

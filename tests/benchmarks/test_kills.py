@@ -17,14 +17,15 @@ def outcomes(benchmark):
     return sys.modules["kill_checks.outcomes"]
 
 
-def written_run(folder, seconds=1.0):
-    """A run folder with a state, records and a recipe."""
+def written_run(folder, seconds=1.0, day="2026-01-02"):
+    """A run folder with a state, records, a recipe and a card."""
     state = folder / "checkpoints" / "epoch-00001"
     state.mkdir(parents=True)
     (state / "manifest.json").write_text("{}")
     (folder / "recipe.yaml").write_text("task: classification\n")
     record = {"epoch": 1, "train": {"loss": 2.0}, "seconds": seconds}
     (folder / "metrics.jsonl").write_text(json.dumps(record) + "\n")
+    (folder / "README.md").write_text(f"Accuracy 90.1, {day}.\n")
     return folder
 
 
@@ -42,10 +43,12 @@ def twice(run):
         (lambda run: (run / "a.partial").touch(), ["a.partial is left over"]),
         (lambda run: (run / "recipe.yaml").write_text("task: detection\n"),
          ["recipe.yaml differs"]),
+        (lambda run: (run / "README.md").write_text("Accuracy 90.2, 2026-01-03.\n"),
+         ["README.md differs"]),
     ],
 )  # fmt: skip
 def test_what_a_run_lost_is_found(outcomes, tmp_path, damage, found):
-    whole, run = written_run(tmp_path / "whole"), written_run(tmp_path / "run", seconds=9.0)
+    whole, run = written_run(tmp_path / "whole"), written_run(tmp_path / "run", 9.0, "2026-01-03")
     damage(run)
     assert outcomes.faults_of(run, whole) == found
 

@@ -6,14 +6,12 @@ change, is what a kill there leaves, and one run makes all of them; ``benchmarks
 
 import re
 import shutil
-from datetime import date
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from support.commands import run_here
-from vkd.reporting import environment
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FLAGS = (
@@ -47,20 +45,7 @@ def _last_removal(watched):
     return len(names) - found[-1]
 
 
-@pytest.fixture
-def same_day(monkeypatch):
-    """The day that model cards tell, also where a test lasts over midnight."""
-
-    class Day(date):
-        @classmethod
-        def today(cls):
-            return cls(2026, 1, 2)
-
-    monkeypatch.setattr(environment, "date", Day)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("same_day")
 def test_a_run_goes_on_from_what_any_kill_leaves(parts, tmp_path):
     events, outcomes = parts
     run, copies = tmp_path / "run", {}

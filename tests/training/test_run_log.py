@@ -40,6 +40,20 @@ def test_the_mean_of_what_losses_explain_is_readable_where_one_is_far_below_noth
     assert " explains -25.0% " in capsys.readouterr().err
 
 
+def test_an_epoch_that_is_redone_after_a_kill_does_not_repeat_its_notes(run, caplog):
+    first = resumed_log(run, 0, 0)
+    for message in ("left out in epoch 3.", "left out in epoch 3.", "of another."):
+        first.note_of_epoch(message)
+    second = resumed_log(run, 2, 8)
+    caplog.clear()
+    for _ in range(3):
+        second.note_of_epoch("left out in epoch 3.")
+    second.note("of another.")
+    kept = (run / "notes.txt").read_text().splitlines()
+    assert sorted(kept) == ["left out in epoch 3."] * 3 + ["of another."] * 2
+    assert [record.message for record in caplog.records].count("left out in epoch 3.") == 3
+
+
 def test_resuming_drops_what_came_after_the_checkpoint(run):
     log = resumed_log(run, 2, 8)
     lines = [(run / name).read_text().splitlines() for name in FILES]

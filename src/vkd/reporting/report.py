@@ -16,7 +16,7 @@ from vkd.reporting.plots import looks
 from vkd.reporting.projections import projection_section, projections, similarity_section
 from vkd.reporting.speed import speed_section
 from vkd.training.findings_files import read_findings
-from vkd.training.records import read_metrics, read_records
+from vkd.training.records import read_metrics, read_notes, read_records
 from vkd.training.similarities import AFTER, BEFORE, read_similarities
 
 
@@ -92,12 +92,8 @@ def _results(histories: Mapping[str, Sequence[Sequence[dict[str, Any]]]]) -> Tab
 
 def _notes(runs: Mapping[str, Path]) -> list[Block]:
     """What went wrong and was mended while training."""
-    files = {name: run / "notes.txt" for name, run in runs.items()}
-    return [
-        Text(f"{name}: {' '.join(read_text(file).split())}")
-        for name, file in files.items()
-        if file.is_file()
-    ]
+    notes = {name: " ".join(" ".join(read_notes(run)).split()) for name, run in runs.items()}
+    return [Text(f"{name}: {text}") for name, text in notes.items() if text]
 
 
 def _named(folders: Sequence[Path]) -> dict[str, Path]:

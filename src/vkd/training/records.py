@@ -9,6 +9,15 @@ from vkd.files import read_text
 from vkd.json_values import finite, whole
 from vkd.notes import say
 
+# The file of what went wrong and was mended while training, and what a run says of itself.
+NOTES = "notes.txt"
+
+
+def read_notes(folder: Path) -> list[str]:
+    """Return the lines of a run's notes; none where it has no such file."""
+    file = folder / NOTES
+    return read_text(file).splitlines() if file.is_file() else []
+
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Return the epochs of a run's ``metrics.jsonl``, oldest first.

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from vkd.files import append_whole, write_whole
 from vkd.similarity import told_share
 from vkd.training.explained import standing
 from vkd.training.extra_log import ExtraLog, RunShape
-from vkd.training.records import read_metrics, read_records
+from vkd.training.records import NOTES, read_metrics, read_notes, read_records
 from vkd.training.trackers import Trackers
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ class RunLog:
         self.enabled, self.show = enabled, show and enabled
         self._began = monotonic()
         self._bar: Progress | None = None
+        self._said: Counter[str] = Counter()
         if enabled:
+            self._said.update(read_notes(folder))
             self._drop_after(epoch, updates)
 
     def __enter__(self) -> "RunLog":
@@ -82,14 +85,24 @@ class RunLog:
         """Log a message, and keep it in ``notes.txt`` of the run folder."""
         if not self.enabled:
             return
-        append_whole(self.folder / "notes.txt", message + "\n")
+        append_whole(self.folder / NOTES, message + "\n")
         _log.warning("%s", message)
+
+    def note_of_epoch(self, message: str) -> None:
+        """Note what an epoch says, which it says again where a run that was killed redoes it: such
+        a repetition is logged, and not kept a second time.
+        """
+        if self._said[message]:
+            self._said[message] -= 1
+            _log.warning("%s", message)
+        else:
+            self.note(message)
 
     def standing(self) -> None:
         """Note each feature loss of the finished run that has hardly taught the student."""
         if self.enabled:
             for message in standing(read_metrics(self.folder)):
-                self.note(message)
+                self.note_of_epoch(message)
 
     def rewind(self, epoch: int, updates: int) -> None:
         """Drop the records after a state, see ``RunLog``, to which the run has gone back."""

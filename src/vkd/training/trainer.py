@@ -161,7 +161,7 @@ class Trainer:
                 record_before(self.task, self._evaluated(), self.folder, self.config.compile)
             metrics: dict[str, float] = {}
             with self._run_log(progress) as log:
-                self._guard.note = log.note
+                self._guard.note = log.note_of_epoch
                 while progress.epoch < self.config.epochs:
                     progress, metrics = self._epoch(progress, log)
             return metrics or self.evaluate()
