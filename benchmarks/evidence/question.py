@@ -26,6 +26,8 @@ Changes = Mapping[str, Any]
 Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]
 # Of a classifier's state; that of an orthogonal projection is no matrix that it applies.
 _LINEAR = "methods.feature.loss.projection.weight"
+# The name of a projection that is the only one of its run.
+ONLY = "weight"
 # What is kept of the epochs that have a checkpoint.
 CONDITIONS, EXPLAINED = "conditions", "explained"
 _ALONG = {CONDITIONS: "condition", EXPLAINED: "explained, %"}
@@ -306,7 +308,8 @@ def outward(tried: list[dict[str, Any]], best: Changes) -> list[dict[str, Any]]:
 
 
 def looked_at(run: Path) -> dict[str, Any]:
-    """Return what a run's folder says beside its metrics: the spectrum of its projection, and how
+    """Return what a run's folder says beside its metrics: the spectrum of its projection, of
+    several the condition number of each, and how
     like its features are to the teacher's before and after training; after each epoch that a
     checkpoint is kept of what is explained of the teacher, and of a linear projection the condition
     number.
@@ -322,10 +325,13 @@ def looked_at(run: Path) -> dict[str, Any]:
         if share is not None:
             found.setdefault(EXPLAINED, {})[str(epoch)] = round(100 * share, 3)
     file = run / "projection.safetensors"
-    if file.is_file():
-        values = _spectrum(load_file(file)["weight"])
+    matrices = load_file(file) if file.is_file() else {}
+    if ONLY in matrices:
+        values = _spectrum(matrices[ONLY])
         found["singular_values"] = [round(value, 5) for value in values]
         found["condition"] = _condition(values)
+    elif matrices:
+        found["conditions_of"] = {n: _condition(_spectrum(own)) for n, own in matrices.items()}
     for stage in (BEFORE, AFTER):
         similarities = read_similarities(run, stage)
         if similarities is not None and similarities.found:

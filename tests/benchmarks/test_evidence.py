@@ -236,3 +236,23 @@ def test_every_answer_has_its_figure_in_the_page(file):
     assert f">{described(found, QUESTIONS[file.stem])}<" in text
     page = (IMAGES.parent / "evidence.md").read_text()
     assert f"](images/{figure.name})" in page
+
+
+def test_each_of_several_projections_is_looked_at(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "seconds": 1.0}\n')
+    matrices = {"body": torch.diag(torch.tensor([4.0, 2.0])), "neck": torch.eye(2)}
+    save_file(matrices, tmp_path / "projection.safetensors")
+    assert looked_at(tmp_path) == {"conditions_of": {"body": 2.0, "neck": 1.0}}
+    save_file({"weight": matrices["body"]}, tmp_path / "projection.safetensors")
+    assert looked_at(tmp_path) == {"singular_values": [4.0, 2.0], "condition": 2.0}
+
+
+def test_a_difference_of_any_metric_is_printed_and_names_are_checked():
+    command = ["difference.py", "recognition", "SRD", "alone"]
+    assert "+6.16 (+4.67 to +7.65)" in said(*command)
+    assert said(*command[:3], "KD", "--metric", "cka_after").startswith("+0.1")
+    for words, fault in (
+        ((*command, "--metric", "speed"), "argument --metric: speed is none of accuracy, "),
+        ((*command[:3], "another"), "another is none of alone, "),
+    ):
+        assert fault in said(*words)
