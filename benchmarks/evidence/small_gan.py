@@ -19,7 +19,12 @@ _SHARES = {"100 %": (0.4, 1), "20 %": (0.2, 2), "10 %": (0.1, 4)}
 GENERATION = Question(
     title="Fashion-MNIST, BigGAN",
     recipe="gan-fashion-mnist",
-    fields={"teacher_precision": "float32", "mixed_precision": "bf16"},
+    fields={
+        "teacher_precision": "float32",
+        "mixed_precision": "bf16",
+        "compile": True,
+        "samples": 2000,
+    },
     methods=METHODS,
     reference=REFERENCE,
     metrics=("frechet_distance", "accuracy", "diversity", "recall"),

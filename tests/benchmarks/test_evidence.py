@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 EVIDENCE = Path(__file__).parents[2] / "benchmarks" / "evidence"
 sys.path.insert(0, str(EVIDENCE))
@@ -17,6 +19,7 @@ from answer import QUESTIONS, RESULTS  # noqa: E402
 from figures import IMAGES, described  # noqa: E402
 from page import answers, with_tables  # noqa: E402
 
+from support.commands import run_python  # noqa: E402
 from vkd.recipe import read_recipe  # noqa: E402
 
 QUICK = {"epochs": 1, "warmup_epochs": 0}
@@ -242,9 +245,15 @@ def test_each_of_several_projections_is_looked_at(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "seconds": 1.0}\n')
     matrices = {"body": torch.diag(torch.tensor([4.0, 2.0])), "neck": torch.eye(2)}
     save_file(matrices, tmp_path / "projection.safetensors")
-    assert looked_at(tmp_path) == {"conditions_of": {"body": 2.0, "neck": 1.0}}
+    assert asked.looked_at(tmp_path) == {"conditions_of": {"body": 2.0, "neck": 1.0}}
     save_file({"weight": matrices["body"]}, tmp_path / "projection.safetensors")
-    assert looked_at(tmp_path) == {"singular_values": [4.0, 2.0], "condition": 2.0}
+    assert asked.looked_at(tmp_path) == {"singular_values": [4.0, 2.0], "condition": 2.0}
+
+
+def said(script, *words):
+    """What a script of the evidence prints, and its errors."""
+    done = run_python(EVIDENCE / script, *words)
+    return done.stdout + done.stderr
 
 
 def test_a_difference_of_any_metric_is_printed_and_names_are_checked():
