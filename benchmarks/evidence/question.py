@@ -309,7 +309,7 @@ def outward(tried: list[dict[str, Any]], best: Changes) -> list[dict[str, Any]]:
 
 def looked_at(run: Path) -> dict[str, Any]:
     """Return what a run's folder says beside its metrics: the spectrum of its projection, of
-    several the condition number of each, and how
+    several the condition number of each and the largest as ``condition``, and how
     like its features are to the teacher's before and after training; after each epoch that a
     checkpoint is kept of what is explained of the teacher, and of a linear projection the condition
     number.
@@ -331,7 +331,8 @@ def looked_at(run: Path) -> dict[str, Any]:
         found["singular_values"] = [round(value, 5) for value in values]
         found["condition"] = _condition(values)
     elif matrices:
-        found["conditions_of"] = {n: _condition(_spectrum(own)) for n, own in matrices.items()}
+        conditions = {name: _condition(_spectrum(own)) for name, own in matrices.items()}
+        found |= {"conditions_of": conditions, "condition": max(conditions.values())}
     for stage in (BEFORE, AFTER):
         similarities = read_similarities(run, stage)
         if similarities is not None and similarities.found:

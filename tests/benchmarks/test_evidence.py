@@ -245,7 +245,10 @@ def test_each_of_several_projections_is_looked_at(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "seconds": 1.0}\n')
     matrices = {"body": torch.diag(torch.tensor([4.0, 2.0])), "neck": torch.eye(2)}
     save_file(matrices, tmp_path / "projection.safetensors")
-    assert asked.looked_at(tmp_path) == {"conditions_of": {"body": 2.0, "neck": 1.0}}
+    assert asked.looked_at(tmp_path) == {
+        "conditions_of": {"body": 2.0, "neck": 1.0},
+        "condition": 2.0,
+    }
     save_file({"weight": matrices["body"]}, tmp_path / "projection.safetensors")
     assert asked.looked_at(tmp_path) == {"singular_values": [4.0, 2.0], "condition": 2.0}
 
