@@ -33,6 +33,7 @@ GENERATION = Question(
     alone="GAN alone",
     candidates=dict.fromkeys(METHODS, _WEIGHTS)
     | {"GAN alone": [{"lr": rate, "min_lr": rate} for rate in _RATES]},
+    most_trials=4,
     trial_changes={"epochs": 2},
     networks={
         "teacher": Network(
