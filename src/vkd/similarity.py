@@ -67,18 +67,6 @@ def explained_share(predicted: Tensor, target: Tensor) -> Tensor:
     return torch.where(total > 1e-10 * target.square().sum(), share, 0.0)
 
 
-LEAST_SHARE = -1.0
-
-
-def told_share(share: float) -> float:
-    """Return an explained share as people are told it: at least ``LEAST_SHARE``.
-
-    Where targets hardly vary, or have another scale, it is some thousands below 0, which says no
-    more and makes a mean or a curve with others unreadable.
-    """
-    return max(share, LEAST_SHARE)
-
-
 class Span(NamedTuple):
     """What of a teacher's variance lies in the span of a projection.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from vkd.reporting.blocks import Block, Drawing, Drawings, Missing, Section, Text
 from vkd.reporting.plots import Line, Look, line_chart, looks
-from vkd.similarity import told_share
+from vkd.training.explained import told_share
 from vkd.training.records import read_records
 
 Record = dict[str, Any]

@@ -3,10 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vkd.similarity import LEAST_SHARE, told_share
-
 # A rise of less than a hundredth is none; a student that explains most of it has learnt already.
 _RISE, _MOST = 0.01, 0.5
+# What people are told of all that lies below it.
+LEAST_SHARE = -1.0
+
+
+def told_share(share: float) -> float:
+    """Return an explained share as people are told it: at least ``LEAST_SHARE``.
+
+    See ``vkd.similarity.explained_share``. Where targets hardly vary, or have another scale, it is some thousands below 0, which says no
+    more and makes a mean or a curve with others unreadable.
+    """
+    return max(share, LEAST_SHARE)
 
 
 def standing(records: Sequence[Mapping[str, Any]]) -> list[str]:

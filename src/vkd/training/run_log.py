@@ -12,8 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from vkd.files import append_whole, write_whole
-from vkd.similarity import told_share
-from vkd.training.explained import standing
+from vkd.training.explained import standing, told_share
 from vkd.training.extra_log import ExtraLog, RunShape
 from vkd.training.records import NOTES, read_metrics, read_notes, read_records
 from vkd.training.trackers import Trackers
