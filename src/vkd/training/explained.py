@@ -12,8 +12,8 @@ LEAST_SHARE = -1.0
 def told_share(share: float) -> float:
     """Return an explained share as people are told it: at least ``LEAST_SHARE``.
 
-    See ``vkd.similarity.explained_share``. Where targets hardly vary, or have another scale, it is some thousands below 0, which says no
-    more and makes a mean or a curve with others unreadable.
+    See ``vkd.similarity.explained_share``. Where targets hardly vary, or have another scale, it is
+    some thousands below 0, which says no more and makes a mean or a curve with others unreadable.
     """
     return max(share, LEAST_SHARE)
 
